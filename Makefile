@@ -1,0 +1,45 @@
+# Every target needs only python3 and sets up its own environment in .venv.
+# `make test PYTHON=python3.13` builds and uses the environment of another interpreter.
+PYTHON ?= python3
+VENV ?= $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+STAMP_DEV := $(VENV)/.installed-dev
+
+# A plain `pip install torch` on Linux brings several GB of CUDA libraries.
+# The tests only compare with torch on the CPU; override TORCH to choose another build.
+TORCH ?= torch==2.13.0
+
+.PHONY: help demo install test lint bench clean
+
+help:            ## list the targets
+	@grep -E '^[a-z]+: .*##' Makefile | sed 's/: *## */\t/'
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(STAMP_DEV): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+demo: $(STAMP)   ## SEAL end to end on the embedded biographies world
+	$(BIN)/seal-jax demo
+
+install: $(STAMP_DEV) ## everything the tests need
+
+test: $(STAMP_DEV) ## the tests
+	$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(STAMP_DEV) ## ruff and pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(STAMP_DEV) ## every benchmark, one JSON line each
+	$(BIN)/python -m benchmarks
+
+clean:           ## remove environments, caches and runs
+	rm -rf .venv .venv-* .pytest_cache .ruff_cache runs

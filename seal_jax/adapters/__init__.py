@@ -1,0 +1,21 @@
+"""Adapters: small pytrees that change a frozen model."""
+
+from seal_jax.adapters import lora, svf
+from seal_jax.adapters.attach import Adapter, attach
+from seal_jax.adapters.targets import GROUPS, select
+from seal_jax.adapters.weights import SVF, LoRA, SVFMix, dot, is_weight, materialize
+
+__all__ = [
+    "GROUPS",
+    "SVF",
+    "Adapter",
+    "LoRA",
+    "SVFMix",
+    "attach",
+    "dot",
+    "is_weight",
+    "lora",
+    "materialize",
+    "select",
+    "svf",
+]

@@ -1,0 +1,45 @@
+"""Which kernels a list of target names means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.tree_util import DictKey
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "attention": ("q_proj", "k_proj", "v_proj", "o_proj"),
+    "mlp": ("gate_proj", "up_proj", "down_proj"),
+}
+GROUPS["all"] = GROUPS["attention"] + GROUPS["mlp"]
+
+
+def select(params: Any, targets: Sequence[str]) -> dict[str, jax.Array]:
+    """`{path: kernel}` of every kernel a target names, in tree order.
+
+    params: stacked parameters. A target is the last part of an HF module name ("q_proj") or a group ("attention",
+    "mlp", "all"). Raises ValueError for a target that matches nothing, naming what there is.
+    """
+    if isinstance(targets, str):
+        targets = (targets,)
+    kernels = _kernels(params)
+    names = {path.split("/")[-2] for path in kernels}
+    wanted: set[str] = set()
+    for target in targets:
+        members = [m for m in GROUPS.get(target, (target,)) if m in names]
+        if not members:
+            raise ValueError(
+                f"target {target!r} matches no kernel; this model has {', '.join(sorted(names))} "
+                f"and the groups {', '.join(GROUPS)}"
+            )
+        wanted.update(members)
+    return {path: kernel for path, kernel in kernels.items() if path.split("/")[-2] in wanted}
+
+
+def _kernels(params: Any) -> dict[str, jax.Array]:
+    found = {}
+    for keys, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        if isinstance(keys[-1], DictKey) and keys[-1].key == "kernel" and len(keys) > 1:
+            found["/".join(str(k.key) for k in keys)] = leaf
+    return found

@@ -1,0 +1,135 @@
+"""What a weight is: anything `dot` accepts.
+
+A model never asks how a kernel is stored. It calls `dot(w, x)`, and `w` is either an array or one of the leaves
+below, whose `base` may again be any weight. A new kind is one dataclass here and one row in
+`tests/adapters/test_weights.py::WEIGHTS`.
+
+Kernels are laid out `[in, out]`. All fields are arrays with the same leading axes as the kernel they stand for, so
+that a stack of layers can be scanned, sliced and vmapped: no scalars, no static hyper-parameters.
+"""
+
+from __future__ import annotations
+
+from functools import singledispatch
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+Weight: TypeAlias = (
+    Any  # jax.Array or one of the leaves below; recursive unions are not worth their noise here
+)
+
+
+@struct.dataclass
+class LoRA:
+    """`W + a @ b` (arXiv 2106.09685). `attach` has already folded `alpha / rank` into `b`.
+
+    base: weight `[..., in, out]`; a: `[..., in, rank]`; b: `[..., rank, out]`.
+    """
+
+    base: Weight
+    a: jax.Array
+    b: jax.Array
+
+
+@struct.dataclass
+class SVF:
+    """`u diag(s * z) vt` (arXiv 2501.06252, eq. 1). Any rescaling has already been folded into `z`.
+
+    u: `[..., in, k]`; s, z: `[..., k]` float32; vt: `[..., k, out]`.
+    """
+
+    u: jax.Array
+    s: jax.Array
+    vt: jax.Array
+    z: jax.Array
+
+
+@struct.dataclass
+class SVFMix:
+    """`u diag(s * (alpha @ zs)) vt`: K experts mixed in z-space.
+
+    u: `[..., in, k]`; s: `[..., k]`; vt: `[..., k, out]`; zs: `[..., K, k]`; alpha: `[..., K]`.
+    """
+
+    u: jax.Array
+    s: jax.Array
+    vt: jax.Array
+    zs: jax.Array
+    alpha: jax.Array
+
+
+KINDS = (LoRA, SVF, SVFMix)
+
+
+def is_weight(x: Any) -> bool:
+    """True for the leaves of this module: the `is_leaf` of every tree map that treats a weight as one thing."""
+    return isinstance(x, KINDS)
+
+
+@singledispatch
+def dot(w: Weight, x: jax.Array) -> jax.Array:
+    """`x @ w` in the dtype of `x`: x `[..., in]` float, w `[in, out]` -> `[..., out]`."""
+    return x @ w.astype(x.dtype)
+
+
+@dot.register
+def _(w: LoRA, x: jax.Array) -> jax.Array:
+    # Same as mixed-precision training elsewhere: float32 factors, product in the activation dtype.
+    return dot(w.base, x) + (x @ w.a.astype(x.dtype)) @ w.b.astype(x.dtype)
+
+
+@dot.register
+def _(w: SVF, x: jax.Array) -> jax.Array:
+    return _factored(w.u, w.s * w.z, w.vt, x)
+
+
+@dot.register
+def _(w: SVFMix, x: jax.Array) -> jax.Array:
+    return _factored(w.u, w.s * _mixed(w), w.vt, x)
+
+
+def _factored(u: jax.Array, sigma: jax.Array, vt: jax.Array, x: jax.Array) -> jax.Array:
+    # bfloat16 would collapse neighbouring singular values, so the scaling itself stays in float32.
+    projected = (x @ u.astype(x.dtype)).astype(sigma.dtype)
+    return (projected * sigma).astype(x.dtype) @ vt.astype(x.dtype)
+
+
+def _mixed(w: SVFMix) -> jax.Array:
+    return jnp.einsum("...e,...ek->...k", w.alpha, w.zs)
+
+
+@singledispatch
+def dense(w: Weight) -> jax.Array:
+    """The array `[..., in, out]` that a single weight stands for."""
+    return w
+
+
+@dense.register
+def _(w: LoRA) -> jax.Array:
+    base = dense(w.base)
+    return (base.astype(w.a.dtype) + w.a @ w.b).astype(base.dtype)
+
+
+@dense.register
+def _(w: SVF) -> jax.Array:
+    return _compose(w.u, w.s * w.z, w.vt)
+
+
+@dense.register
+def _(w: SVFMix) -> jax.Array:
+    return _compose(w.u, w.s * _mixed(w), w.vt)
+
+
+def _compose(u: jax.Array, sigma: jax.Array, vt: jax.Array) -> jax.Array:
+    return (u.astype(sigma.dtype) * sigma[..., None, :] @ vt.astype(sigma.dtype)).astype(u.dtype)
+
+
+def materialize(tree: Any) -> Any:
+    """Replace every adapted weight in a tree by the plain array it stands for.
+
+    The oracle of every adapter test, and the path to merging and to export. Arrays pass through unchanged.
+    """
+    return jax.tree.map(dense, tree, is_leaf=is_weight)

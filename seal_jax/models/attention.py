@@ -1,0 +1,34 @@
+"""Grouped-query attention: the mask that makes it causal, and the product itself."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def positions_of(mask: jax.Array) -> jax.Array:
+    """Position of each real token: int32 `[B, T]` from bool `[B, T]`, padded on either side; pads get 0 or more."""
+    return jnp.maximum(jnp.cumsum(mask, axis=-1, dtype=jnp.int32) - 1, 0)
+
+
+def causal_mask(
+    query_positions: jax.Array, key_positions: jax.Array, key_valid: jax.Array, window: jax.Array | int | None
+) -> jax.Array:
+    """Which keys each query sees: bool `[B, 1, T, S]`.
+
+    Compares positions (int32 `[B, T]` and `[B, S]`), not slots, so padding and cache layout do not matter.
+    `window`: keys at most `window - 1` positions back are seen; None: all earlier ones.
+    """
+    distance = query_positions[:, :, None] - key_positions[:, None, :]
+    seen = (distance >= 0) & key_valid[:, None, :]
+    if window is not None:
+        seen &= distance < window
+    return seen[:, None]
+
+
+def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
+    """Softmax attention with float32 logits and weights.
+
+    query `[B, T, H, d]`, key and value `[B, S, K, d]` with K dividing H, mask bool `[B, 1, T, S]` -> `[B, T, H, d]`.
+    """
+    return jax.nn.dot_product_attention(query, key, value, mask=mask)

@@ -1,0 +1,42 @@
+"""The key/value cache of a batch of sequences that grow in step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from seal_jax.models.config import Config
+
+
+class Cache(NamedTuple):
+    """Keys and values of S slots. All rows write the same slots; a padded slot is simply not `valid`.
+
+    keys, values: one `[B, S, kv_heads, head_dim]` array per layer; positions: int32 `[B, S]`;
+    valid: bool `[B, S]`; index: int32 `[]`, the next slot to write.
+    """
+
+    keys: tuple[jax.Array, ...]
+    values: tuple[jax.Array, ...]
+    positions: jax.Array
+    valid: jax.Array
+    index: jax.Array
+
+
+def init_cache(config: Config, batch: int, slots: int, dtype: jnp.dtype | str = jnp.float32) -> Cache:
+    """An empty cache for `batch` sequences of up to `slots` tokens, pads included."""
+    shape = (batch, slots, config.num_kv_heads, config.head_dim)
+    layers = range(config.num_layers)
+    return Cache(
+        keys=tuple(jnp.zeros(shape, dtype) for _ in layers),
+        values=tuple(jnp.zeros(shape, dtype) for _ in layers),
+        positions=jnp.zeros((batch, slots), jnp.int32),
+        valid=jnp.zeros((batch, slots), bool),
+        index=jnp.zeros((), jnp.int32),
+    )
+
+
+def write(slots: jax.Array, new: jax.Array, index: jax.Array) -> jax.Array:
+    """Put `new` `[B, T, ...]` into `slots` `[B, S, ...]` at slot `index`."""
+    return jax.lax.dynamic_update_slice_in_dim(slots, new.astype(slots.dtype), index, axis=1)
