@@ -43,14 +43,10 @@ def _replace(tree: Any, parts: list[str], path: str, entry: Entry, factor: Entry
         return _adapted(tree, path, entry, factor, compose)
     if isinstance(tree, tuple):  # unrolled layers: hand each its own slice of the entry
         pick = lambda e, i: None if e is None else jax.tree.map(lambda x: x[i], e)  # noqa: E731
-        return tuple(
-            _replace(t, parts, path, pick(entry, i), pick(factor, i), compose) for i, t in enumerate(tree)
-        )
+        return tuple(_replace(t, parts, path, pick(entry, i), pick(factor, i), compose) for i, t in enumerate(tree))
     if not isinstance(tree, dict) or parts[0] not in tree:
         known = ", ".join(sorted(tree)) if isinstance(tree, dict) else "nothing below it"
-        raise KeyError(
-            f"adapter path {path!r} is not in params: {parts[0]!r} is missing there (found: {known})"
-        )
+        raise KeyError(f"adapter path {path!r} is not in params: {parts[0]!r} is missing there (found: {known})")
     return {**tree, parts[0]: _replace(tree[parts[0]], parts[1:], path, entry, factor, compose)}
 
 
@@ -62,16 +58,12 @@ def _adapted(base: Weight, path: str, entry: Entry, factor: Entry | None, compos
         return LoRA(base, a, b * jax.lax.stop_gradient(scale)[..., None, None])
     if factor is not None:
         return SVF(factor["u"], factor["s"], factor["vt"], scales(entry["raw"], factor["s"], compose))
-    raise ValueError(
-        f"{path}: unknown adapter entry with keys {sorted(entry)}; known are a, b, scale and raw"
-    )
+    raise ValueError(f"{path}: unknown adapter entry with keys {sorted(entry)}; known are a, b, scale and raw")
 
 
 def _check_lora(base: Weight, path: str, a: jax.Array, b: jax.Array) -> None:
     shape = getattr(base, "shape", None)
-    if shape is not None and (
-        a.shape[:-1] != shape[:-1] or b.shape[-1] != shape[-1] or a.shape[-1] != b.shape[-2]
-    ):
+    if shape is not None and (a.shape[:-1] != shape[:-1] or b.shape[-1] != shape[-1] or a.shape[-1] != b.shape[-2]):
         raise ValueError(
             f"{path}: LoRA factors a {a.shape} and b {b.shape} do not fit a kernel {shape}; "
             f"expected {(*shape[:-1], 'rank')} and {(*shape[:-2], 'rank', shape[-1])}"

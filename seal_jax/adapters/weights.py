@@ -17,9 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-Weight: TypeAlias = (
-    Any  # jax.Array or one of the leaves below; recursive unions are not worth their noise here
-)
+Weight: TypeAlias = Any  # jax.Array or one of the leaves below; recursive unions are not worth their noise here
 
 
 @struct.dataclass

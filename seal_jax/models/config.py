@@ -55,9 +55,7 @@ class Config:
         if self.head_dim % 2:
             raise ValueError(f"head_dim={self.head_dim} is odd: rotary positions turn pairs of channels")
         if self.sliding_windows is not None and len(self.sliding_windows) != self.num_layers:
-            raise ValueError(
-                f"sliding_windows has {len(self.sliding_windows)} entries for {self.num_layers} layers"
-            )
+            raise ValueError(f"sliding_windows has {len(self.sliding_windows)} entries for {self.num_layers} layers")
 
     @property
     def windows(self) -> tuple[int | None, ...]:

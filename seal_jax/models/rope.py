@@ -27,9 +27,7 @@ def _linear(frequencies: np.ndarray, scaling: RopeScaling) -> np.ndarray:
 
 def _llama3(frequencies: np.ndarray, scaling: RopeScaling) -> np.ndarray:
     """Llama 3.1/3.2: keep the fast channels, slow the slow ones down by `factor`, blend in between."""
-    turns = (
-        scaling.original_max_position * frequencies / (2 * math.pi)
-    )  # full turns over the original context
+    turns = scaling.original_max_position * frequencies / (2 * math.pi)  # full turns over the original context
     blend = (turns - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor)
     blend = np.clip(blend, 0.0, 1.0)
     return (1 - blend) * frequencies / scaling.factor + blend * frequencies

@@ -75,9 +75,7 @@ class Attention(nn.Module):
     config: Config
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, rotation: Any, mask: jax.Array, slots: Any, index: Any
-    ) -> tuple[jax.Array, Any]:
+    def __call__(self, x: jax.Array, rotation: Any, mask: jax.Array, slots: Any, index: Any) -> tuple[jax.Array, Any]:
         c = self.config
         split = lambda y, heads: y.reshape(*y.shape[:-1], heads, c.head_dim)  # noqa: E731
         q = split(Linear(c.num_heads * c.head_dim, c.qkv_bias, name="q_proj")(x), c.num_heads)
@@ -114,9 +112,7 @@ class Block(nn.Module):
     config: Config
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, rotation: Any, mask: jax.Array, slots: Any, index: Any
-    ) -> tuple[jax.Array, Any]:
+    def __call__(self, x: jax.Array, rotation: Any, mask: jax.Array, slots: Any, index: Any) -> tuple[jax.Array, Any]:
         eps = self.config.norm_eps
         normed = RMSNorm(eps, name="input_layernorm")(x)
         y, slots = Attention(self.config, name="self_attn")(normed, rotation, mask, slots, index)
@@ -185,9 +181,7 @@ def hidden_states(
     mask = jnp.ones(tokens.shape, bool) if mask is None else mask
     positions = positions_of(mask)
     masks = _masks(config, positions, positions, mask, unrolled=isinstance(params["layers"], tuple))
-    x, _ = _run_layers(
-        params, config, _embed(params, tokens), rope.rotation(config, positions), masks, remat=remat
-    )
+    x, _ = _run_layers(params, config, _embed(params, tokens), rope.rotation(config, positions), masks, remat=remat)
     return x
 
 
