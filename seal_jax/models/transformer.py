@@ -175,11 +175,20 @@ def forward(
 
 
 def hidden_states(
-    params: Params, config: Config, tokens: jax.Array, mask: jax.Array | None = None, *, remat: bool = False
+    params: Params,
+    config: Config,
+    tokens: jax.Array,
+    mask: jax.Array | None = None,
+    *,
+    positions: jax.Array | None = None,
+    remat: bool = False,
 ) -> jax.Array:
-    """The final, normalised hidden states `[B, T, hidden]`: `forward` before the unembedding."""
+    """The final, normalised hidden states `[B, T, hidden]`: `forward` before the unembedding.
+
+    positions: int32 `[B, T]`, increasing along each row; by default real tokens count from 0 and pads do not count.
+    """
     mask = jnp.ones(tokens.shape, bool) if mask is None else mask
-    positions = positions_of(mask)
+    positions = positions_of(mask) if positions is None else positions
     masks = _masks(config, positions, positions, mask, unrolled=isinstance(params["layers"], tuple))
     x, _ = _run_layers(params, config, _embed(params, tokens), rope.rotation(config, positions), masks, remat=remat)
     return x

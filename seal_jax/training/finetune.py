@@ -1,0 +1,164 @@
+"""One fine-tune as one pure function, and N of them as one program.
+
+`finetune` scans an optimizer over batches; `finetune_batch` is its `vmap`, compiled once per shape and static choice.
+The base model is shared by all N and never copied; gradients and optimizer state exist for the adapters alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.core import Tracer
+
+from seal_jax import adapters, models
+from seal_jax.training.loss import Batch, LossFn, lm_loss
+from seal_jax.training.optim import Hyper, adamw
+from seal_jax.training.trainable import AttachFn, join, trainable
+
+Optimizer: TypeAlias = optax.GradientTransformation | Callable[[Hyper], optax.GradientTransformation]
+Metrics: TypeAlias = dict[str, jax.Array]
+
+
+class _Program(NamedTuple):
+    """The static choices of a compiled fine-tune."""
+
+    config: models.Config
+    tx: Optimizer
+    loss_fn: LossFn
+    attach_fn: AttachFn
+    batched: bool
+
+
+def finetune(
+    params: models.Params,
+    config: models.Config,
+    adapter: Any,
+    batches: Batch,
+    hyper: Hyper,
+    tx: Optimizer | None = None,
+    loss_fn: LossFn | None = None,
+    *,
+    factors: Any = None,
+    attach_fn: AttachFn = adapters.attach,
+    unrolled: bool | None = None,
+) -> tuple[Any, Metrics]:
+    """Train one adapter on S batches, one optimizer step each; returns it with what was measured.
+
+    batches: `{"tokens" int32 [S, B, T], "mask" bool [S, B, T]}`, optionally `"loss_mask"` bool `[S, B, T]`; a custom
+    loss may read any dict of arrays `[S, ...]`. Steps from `hyper.steps` on change nothing, bit for bit.
+    tx: replaces AdamW with clipping and linear decay, either an optax transform (of `hyper` only `steps` and `seed`
+    are then used) or a function that makes one from `hyper`. It sees the adapter without LoRA scales, and receives
+    the extra arguments `value` (the loss) and `key`. loss_fn: `(params, config, batch, key) -> float32 []`, replaces
+    `lm_loss()`; `key` is `fold_in(key(seed), step)`. Both are static: make them once, not in a loop.
+    factors: of an SVF adapter. attach_fn: `(params, adapter, factors) -> params`, how the two are joined.
+    unrolled: loop over the layers in Python (default on CPU) instead of scanning them; results are equal. Stacked
+    params are then split on every call: pass `models.unroll(params)` to do it once.
+
+    Metrics, float32 `[S]`, NaN for steps not taken: `loss` before each update, `grad_norm` before clipping.
+    Raises ValueError for shapes that do not fit or more steps than batches.
+    """
+    program = _Program(config, tx or adamw, loss_fn or lm_loss(), attach_fn, batched=False)
+    return _run(program, params, adapter, batches, hyper, factors, unrolled)
+
+
+def finetune_batch(
+    params: models.Params,
+    config: models.Config,
+    adapters_: Any,
+    batches: Batch,
+    hyper: Hyper,
+    tx: Optimizer | None = None,
+    loss_fn: LossFn | None = None,
+    *,
+    factors: Any = None,
+    attach_fn: AttachFn = adapters.attach,
+    unrolled: bool | None = None,
+) -> tuple[Any, Metrics]:
+    """`finetune` of N adapters at once: every leaf of `adapters_` and `batches` and every metric gains a leading N.
+
+    Each field of `hyper` is `[N]`, or a number that all N share. Params and factors are shared. To run on a mesh, put
+    adapters and batches there with `runtime.mesh.shard_leading`: edits do not depend on one another, so the compiled
+    program has no communication.
+    """
+    program = _Program(config, tx or adamw, loss_fn or lm_loss(), attach_fn, batched=True)
+    return _run(program, params, adapters_, batches, hyper, factors, unrolled)
+
+
+def _run(
+    program: _Program, params: Any, adapter: Any, batches: Batch, hyper: Hyper, factors: Any, unrolled: bool | None
+) -> tuple[Any, Metrics]:
+    hyper = _checked(program, adapter, batches, hyper)
+    if unrolled is None:
+        unrolled = jax.default_backend() == "cpu"
+    params = models.unroll(params) if unrolled else models.stack(params)
+    return _compiled(params, adapter, batches, hyper, factors, program=program)
+
+
+@partial(jax.jit, static_argnames="program")
+def _compiled(
+    params: Any, adapter: Any, batches: Batch, hyper: Hyper, factors: Any, *, program: _Program
+) -> tuple[Any, Metrics]:
+    train = partial(_train, program, params, factors)
+    return (jax.vmap(train) if program.batched else train)(adapter, batches, hyper)
+
+
+def _train(
+    program: _Program, params: Any, factors: Any, adapter: Any, batches: Batch, hyper: Hyper
+) -> tuple[Any, Metrics]:
+    made = program.tx if isinstance(program.tx, optax.GradientTransformation) else program.tx(hyper)
+    tx = optax.with_extra_args_support(made)
+    seed = jax.random.key(hyper.seed)
+
+    def loss(trained: Any, batch: Batch, key: jax.Array) -> jax.Array:
+        attached = program.attach_fn(params, join(trained, adapter), factors)
+        return program.loss_fn(attached, program.config, batch, key)
+
+    def step(state: tuple[Any, Any], item: tuple[jax.Array, Batch]) -> tuple[tuple[Any, Any], Metrics]:
+        index, batch = item
+        trained, optimizer = state
+        key = jax.random.fold_in(seed, index)
+        value, grads = jax.value_and_grad(loss)(trained, batch, key)
+        metrics = {"loss": value, "grad_norm": optax.tree.norm(grads)}
+        updates, optimizer = tx.update(grads, optimizer, trained, value=value, key=key)
+        new = (optax.apply_updates(trained, updates), optimizer)
+        active = index < hyper.steps
+        state = jax.tree.map(lambda new, old: jnp.where(active, new, old), new, state)
+        return state, jax.tree.map(lambda m: jnp.where(active, m, jnp.nan), metrics)
+
+    trained = trainable(adapter)
+    length = len(jax.tree.leaves(batches)[0])
+    (trained, _), metrics = jax.lax.scan(step, (trained, tx.init(trained)), (jnp.arange(length), batches))
+    return join(trained, adapter), metrics
+
+
+def _checked(program: _Program, adapter: Any, batches: Batch, hyper: Hyper) -> Hyper:
+    """Check shapes and turn the settings into arrays `[]` or `[N]`."""
+    shapes = {name: jnp.shape(x) for name, x in batches.items()}
+    axes = 2 if program.batched else 1
+    heads = {shape[:axes] for shape in shapes.values()}
+    if len(heads) != 1 or len(next(iter(heads))) != axes:
+        wanted = "[N, S, ...]" if program.batched else "[S, ...]"
+        raise ValueError(f"batches need equal leading axes {wanted}, got {shapes}")
+    if "tokens" in shapes and (len(shapes["tokens"]) != axes + 2 or shapes["tokens"] != shapes.get("mask")):
+        raise ValueError(f'batches["tokens"] and ["mask"] must both be {"[N, " * (axes - 1)}[S, B, T], got {shapes}')
+    head = next(iter(heads))
+    lead = {jnp.shape(x)[:1] for x in jax.tree.leaves(adapter)}
+    if program.batched and lead != {head[:1]}:
+        raise ValueError(f"every adapter leaf needs the leading axis N={head[0]} of the batches, got {sorted(lead)}")
+    if not isinstance(hyper.steps, Tracer) and np.max(hyper.steps) > head[-1]:
+        raise ValueError(f"hyper.steps={np.max(hyper.steps)} but batches hold only S={head[-1]} steps")
+    return Hyper(*(_setting(name, x, head[:-1]) for name, x in hyper._asdict().items()))
+
+
+def _setting(name: str, value: Any, shape: tuple[int, ...]) -> jax.Array:
+    integer = name in ("steps", "warmup", "seed")
+    value = jnp.asarray(value).astype(jnp.int32 if integer else jnp.float32)
+    if value.shape not in ((), shape):
+        raise ValueError(f"hyper.{name} has shape {value.shape}, expected {shape or '()'} or a number")
+    return jnp.broadcast_to(value, shape)
