@@ -2,6 +2,8 @@
 
 from seal_jax.models.cache import Cache, init_cache
 from seal_jax.models.config import Config, RopeScaling
+from seal_jax.models.errors import CheckpointError
+from seal_jax.models.hf import Model, from_pretrained, save_pretrained
 from seal_jax.models.transformer import (
     Params,
     forward,
@@ -15,14 +17,18 @@ from seal_jax.models.transformer import (
 
 __all__ = [
     "Cache",
+    "CheckpointError",
     "Config",
+    "Model",
     "Params",
     "RopeScaling",
     "forward",
     "forward_cached",
+    "from_pretrained",
     "hidden_states",
     "init",
     "init_cache",
+    "save_pretrained",
     "stack",
     "unembed",
     "unroll",

@@ -38,7 +38,8 @@ SCALINGS: dict[str, Callable[[np.ndarray, RopeScaling], np.ndarray]] = {"linear"
 
 def rotation(config: Config, positions: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Cosines and sines, float32 `[B, T, 1, head_dim / 2]`, of int32 positions `[B, T]`."""
-    angles = positions.astype(jnp.float32)[..., None, None] * inverse_frequencies(config)
+    frequencies = jnp.expand_dims(inverse_frequencies(config), (0, 1, 2))
+    angles = positions.astype(jnp.float32)[..., None, None] * frequencies
     return jnp.cos(angles), jnp.sin(angles)
 
 

@@ -52,7 +52,8 @@ class Linear(_Layer):
         kernel = self.weight("kernel", nn.initializers.normal(0.02), (x.shape[-1], self.features))
         y = dot(kernel, x)
         if self.use_bias:
-            y = y + self.weight("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype)
+            bias = self.weight("bias", nn.initializers.zeros, (self.features,))
+            y = y + jnp.broadcast_to(bias.astype(y.dtype), y.shape)
         return y
 
 
@@ -66,7 +67,7 @@ class RMSNorm(_Layer):
         scale = self.weight("scale", nn.initializers.ones, (x.shape[-1],))
         y = x.astype(jnp.float32)
         y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.eps)
-        return (y * scale.astype(jnp.float32)).astype(x.dtype)
+        return (y * jnp.broadcast_to(scale.astype(jnp.float32), y.shape)).astype(x.dtype)
 
 
 class Attention(nn.Module):
@@ -244,7 +245,7 @@ def _embed(params: Params, tokens: jax.Array) -> jax.Array:
 
 
 def _masks(config: Config, queries: jax.Array, keys: jax.Array, valid: jax.Array, *, unrolled: bool) -> Any:
-    """One attention mask per layer: a tuple that shares equal ones, or a stacked array when windows differ in a scan."""
+    """One attention mask per layer: a tuple that shares equal ones, or one array where windows differ in a scan."""
     distinct = {w: causal_mask(queries, keys, valid, w) for w in dict.fromkeys(config.windows)}
     if unrolled or len(distinct) == 1:
         return tuple(distinct[w] for w in config.windows)

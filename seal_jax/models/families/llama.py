@@ -1,0 +1,22 @@
+"""Llama 1, 2, 3, 3.1 and 3.2 (text): biases by option, `llama3` rotary scaling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from seal_jax.models.config import Config
+from seal_jax.models.families.family import DECODER, Family
+from seal_jax.models.families.fields import Fields
+
+
+def _read(fields: Fields, common: Mapping[str, Any]) -> dict[str, Any]:
+    bias = fields.flag("attention_bias", False)
+    return {"qkv_bias": bias, "output_bias": bias, "mlp_bias": fields.flag("mlp_bias", False)}
+
+
+def _write(config: Config) -> dict[str, Any]:
+    return {"attention_bias": config.qkv_bias, "mlp_bias": config.mlp_bias}
+
+
+LLAMA = Family("llama", "LlamaForCausalLM", _read, _write, DECODER)

@@ -1,0 +1,278 @@
+"""Checkpoints in the Hugging Face layout: a directory with config.json, safetensors and a tokenizer.
+
+Tensors go one leaf at a time from the file into a stacked `[L, ...]` array and on to the device, so that the whole
+model is never held twice. torch is not needed, and nothing is executed from the directory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seal_jax.adapters.weights import is_weight
+from seal_jax.models.config import Config
+from seal_jax.models.errors import CheckpointError
+from seal_jax.models.families import config_from_hf, config_to_hf, family_of
+from seal_jax.models.tensors import TensorFiles, model_files, read_json, write_json, write_tensors
+from seal_jax.models.transformer import Params, init
+from seal_jax.runtime.mesh import param_spec
+
+# What a leaf is called in torch, and whether torch stores it transposed.
+_LEAVES = {
+    "kernel": ("weight", True),
+    "scale": ("weight", False),
+    "embedding": ("weight", False),
+    "bias": ("bias", False),
+}
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+_HUB_PATTERNS = ("*.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "*.jinja")
+
+
+class Model(NamedTuple):
+    """A loaded checkpoint. `tokenizer` is a transformers tokenizer, or None where the directory has none."""
+
+    config: Config
+    params: Params
+    tokenizer: Any = None
+
+
+class Leaf(NamedTuple):
+    """One leaf of the parameter tree and the tensors it is made of.
+
+    path: "layers/self_attn/q_proj/kernel"; shape: of the leaf, with the layer axis; names: HF names, one per layer or
+    just one; transposed: torch stores `[out, in]` where we have `[in, out]`.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    transposed: bool
+
+    @property
+    def stacked(self) -> bool:
+        """Whether the leaf has a leading layer axis."""
+        return self.path.startswith("layers/")
+
+    @property
+    def tensor_shape(self) -> tuple[int, ...]:
+        """The shape of each tensor in the file."""
+        shape = self.shape[1:] if self.stacked else self.shape
+        return shape[::-1] if self.transposed else shape
+
+
+def leaves(config: Config) -> list[Leaf]:
+    """Every leaf that `models.init(key, config)` has, with its HF names. Nothing is allocated."""
+    modules = family_of(config.model_type, "Config").modules
+    shapes = jax.eval_shape(partial(init, config=config), jax.random.key(0))
+    found = []
+    for keys, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]:
+        parts = [key.key for key in keys]
+        suffix, transposed = _LEAVES[parts[-1]]
+        name = f"{modules['/'.join(parts[:-1])]}.{suffix}"
+        names = tuple(name.format(i) for i in range(config.num_layers)) if parts[0] == "layers" else (name,)
+        found.append(Leaf("/".join(parts), leaf.shape, names, transposed))
+    return found
+
+
+def from_pretrained(
+    path: str | Path,
+    dtype: str | jnp.dtype = "float32",
+    mesh: jax.sharding.Mesh | None = None,
+    fill: Callable[[str, tuple[int, ...]], np.ndarray] | None = None,
+) -> Model:
+    """Load a checkpoint from a local directory or, where no such directory exists, from the hub by name.
+
+    dtype: of every parameter ("float32", "bfloat16", "float16"). mesh: place the parameters by the rules of
+    `runtime.mesh`. fill: makes a tensor that the checkpoint lacks, from its HF name and its shape in the file;
+    without it a missing tensor is an error. Layers come stacked `[L, ...]`.
+
+    Raises CheckpointError naming the file, tensor or field that is wrong and what is accepted.
+    """
+    folder = _folder(path)
+    config = config_from_hf(read_json(folder / "config.json"), str(folder / "config.json"))
+    expected = leaves(config)
+    files = TensorFiles(model_files(folder))
+    _check_names(files, expected, config, folder, allow_missing=fill is not None)
+    params: Params = {}
+    for leaf in expected:
+        array = _load_leaf(leaf, files, np.dtype(dtype), fill)
+        _insert(params, leaf.path.split("/"), _place(array, leaf.path, mesh))
+    return Model(config, params, _load_tokenizer(folder))
+
+
+def _folder(path: str | Path) -> Path:
+    if Path(path).is_dir():
+        return Path(path)
+    if Path(path).exists() or Path(path).is_absolute() or str(path).count("/") > 1 or str(path).startswith("."):
+        raise CheckpointError(f"{path}: not a directory; expected a checkpoint directory or a hub name (owner/model)")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(path), allow_patterns=list(_HUB_PATTERNS)))
+    except Exception as error:
+        message = f"{path}: no such directory, and not available from the hub ({type(error).__name__}: {error})"
+        raise CheckpointError(message) from error
+
+
+def _check_names(
+    files: TensorFiles, expected: list[Leaf], config: Config, folder: Path, *, allow_missing: bool
+) -> None:
+    wanted = {name: leaf for leaf in expected for name in leaf.names}
+    missing = [name for name in wanted if name not in files]
+    if missing and not allow_missing:
+        raise CheckpointError(
+            f"{folder}: missing {_listed(missing)}, which this {config.model_type} config.json asks for"
+        )
+    extra = [name for name in files if name not in wanted and not _ignored(name, files, config)]
+    if extra:
+        raise CheckpointError(
+            f"{files.path(extra[0])}: {_listed(extra)} not part of a {config.model_type} model of this config.json"
+        )
+    for name, leaf in wanted.items():
+        if name in files:
+            files.check(name, leaf.tensor_shape)
+
+
+def _ignored(name: str, files: TensorFiles, config: Config) -> bool:
+    """Buffers that are recomputed, and a second copy of tied embeddings."""
+    if name.endswith("rotary_emb.inv_freq"):
+        return True
+    modules = family_of(config.model_type).modules
+    tied, source = f"{modules['lm_head']}.weight", f"{modules['embed_tokens']}.weight"
+    if not config.tie_embeddings or name != tied or source not in files:
+        return False
+    if not np.array_equal(files.read(tied), files.read(source)):
+        raise CheckpointError(
+            f"{files.path(tied)}: tensor {tied!r} differs from {source!r}, but config.json has tie_word_embeddings=true"
+        )
+    return True
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"tensor{'s' if len(names) > 1 else ''} {', '.join(map(repr, names[:3]))}{more}"
+
+
+def _load_leaf(leaf: Leaf, files: TensorFiles, dtype: np.dtype, fill: Any) -> np.ndarray:
+    array = _aligned_empty(leaf.shape, dtype)
+    for i, name in enumerate(leaf.names):
+        tensor = files.read(name) if name in files else np.asarray(fill(name, leaf.tensor_shape))
+        target = array[i] if leaf.stacked else array
+        target[...] = tensor.T if leaf.transposed else tensor
+        if not np.isfinite(target).all():
+            where = files.path(name) if name in files else "fill"
+            raise CheckpointError(f"{where}: tensor {name!r} has NaN or inf as {dtype}; expected finite values")
+    return array
+
+
+def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Uninitialised memory on a 64-byte boundary, which the CPU backend takes over without a copy."""
+    size = math.prod(shape) * dtype.itemsize
+    buffer = np.empty(size + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    return buffer[start : start + size].view(dtype).reshape(shape)
+
+
+def _place(array: np.ndarray, path: str, mesh: jax.sharding.Mesh | None) -> jax.Array:
+    if mesh is None:
+        return jax.device_put(array)
+    keys = tuple(jax.tree_util.DictKey(part) for part in path.split("/"))
+    return jax.device_put(array, jax.sharding.NamedSharding(mesh, param_spec(keys, array, mesh)))
+
+
+def _insert(tree: Params, parts: list[str], value: Any) -> None:
+    for part in parts[:-1]:
+        tree = tree.setdefault(part, {})
+    tree[parts[-1]] = value
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
+        return None
+    from transformers import AutoTokenizer  # slow to import, and not every caller has text
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise CheckpointError(f"{folder}: the tokenizer files cannot be read ({error})") from error
+
+
+def save_pretrained(
+    path: str | Path,
+    config: Config,
+    params: Params,
+    tokenizer: Any = None,
+    max_shard_bytes: int = 4 * 2**30,
+) -> None:
+    """Write a directory that `from_pretrained` and transformers load with the same logits.
+
+    params: plain arrays, stacked or unrolled, written in their own dtype; in shards of at most `max_shard_bytes` bytes
+    with an index where one file is not enough. tokenizer: any with `save_pretrained`.
+
+    Raises CheckpointError for adapted weights, for leaves that do not fit `config`, and for a `config` that the
+    family's config.json cannot express.
+    """
+    values = config_to_hf(config)
+    expected = leaves(config)
+    found = _leaf_arrays(params)
+    _check_leaves(found, expected)
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    values["torch_dtype"] = str(_first(found["norm/scale"]).dtype)
+    write_tensors(folder, _tensors(found, expected), max_shard_bytes)
+    write_json(folder / "config.json", values)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+
+
+def _first(value: Any) -> jax.Array:
+    return value[0] if isinstance(value, list) else value
+
+
+def _leaf_arrays(params: Params) -> dict[str, Any]:
+    """`{path: stacked leaf}`, or a list of per-layer leaves where the layers are unrolled."""
+    found: dict[str, Any] = {}
+    for keys, leaf in jax.tree_util.tree_flatten_with_path(params, is_leaf=is_weight)[0]:
+        parts = [str(getattr(key, "key", "*")) for key in keys]
+        if is_weight(leaf):
+            raise CheckpointError(
+                f"{'/'.join(parts)} is a {type(leaf).__name__}, not an array: an adapter is attached; "
+                "materialize first (adapters.materialize), or save the adapter with save_peft"
+            )
+        if "*" in parts:
+            parts.remove("*")
+            found.setdefault("/".join(parts), []).append(leaf)
+        else:
+            found["/".join(parts)] = leaf
+    return found
+
+
+def _check_leaves(found: dict[str, Any], expected: list[Leaf]) -> None:
+    wanted = {leaf.path: leaf.shape for leaf in expected}
+    if wanted.keys() != found.keys():
+        odd = sorted(wanted.keys() ^ found.keys())
+        raise CheckpointError(f"params and config disagree about {', '.join(odd)}")
+    for path, value in found.items():
+        shape = (len(value), *value[0].shape) if isinstance(value, list) else value.shape
+        if shape != wanted[path]:
+            raise CheckpointError(f"{path} has shape {shape}; config asks for {wanted[path]}")
+
+
+def _tensors(found: dict[str, Any], expected: list[Leaf]) -> Iterator[tuple[str, Callable[[], np.ndarray], int]]:
+    for leaf in expected:
+        value = found[leaf.path]
+        size = math.prod(leaf.tensor_shape) * _first(value).dtype.itemsize
+        for i, name in enumerate(leaf.names):
+            yield name, partial(_tensor, value, i if leaf.stacked else None, leaf.transposed), size
+
+
+def _tensor(value: Any, layer: int | None, transposed: bool) -> np.ndarray:
+    array = np.asarray(value if layer is None else value[layer])
+    return np.ascontiguousarray(array.T if transposed else array)

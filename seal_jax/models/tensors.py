@@ -1,0 +1,142 @@
+"""Safetensors on disk: which file holds which tensor, reading one tensor at a time, writing in shards."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes  # noqa: F401  registers bfloat16 with numpy
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from seal_jax.models.errors import CheckpointError
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a UTF-8 file. Raises CheckpointError naming the file."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file; a checkpoint directory has config.json and {SINGLE}") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a JSON object in UTF-8 ({error})") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path}: holds a {type(values).__name__}; expected a JSON object")
+    return values
+
+
+class TensorFiles:
+    """The tensors of some safetensors files by name. Nothing but headers is read before `read` is called."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        """Open every file. Raises CheckpointError for one that is missing, damaged or repeats a tensor's name."""
+        self._handles: dict[str, tuple[Path, Any]] = {}
+        for path in paths:
+            handle = _open(path)
+            for name in handle.keys():  # noqa: SIM118  not a dict
+                if name in self._handles:
+                    raise CheckpointError(f"tensor {name!r} is both in {self._handles[name][0]} and in {path}")
+                self._handles[name] = (path, handle)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._handles)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._handles
+
+    def path(self, name: str) -> Path:
+        """The file that holds a tensor."""
+        return self._handles[name][0]
+
+    def check(self, name: str, shape: tuple[int, ...]) -> None:
+        """Compare shape and dtype in the header; raises CheckpointError naming file and tensor."""
+        path, handle = self._handles[name]
+        header = handle.get_slice(name)
+        if tuple(header.get_shape()) != shape:
+            raise CheckpointError(
+                f"{path}: tensor {name!r} has shape {tuple(header.get_shape())}; config.json asks for {shape}"
+            )
+        if header.get_dtype() not in DTYPES:
+            accepted = ", ".join(DTYPES)
+            raise CheckpointError(f"{path}: tensor {name!r} has dtype {header.get_dtype()}; accepted: {accepted}")
+
+    def read(self, name: str) -> np.ndarray:
+        """The tensor as stored."""
+        return self._handles[name][1].get_tensor(name)
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="np")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not a complete safetensors file ({error})") from error
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint directory: the single file, or those its index names."""
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if not (folder / INDEX).is_file():
+        others = sorted(p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".pth", ".msgpack", ".h5"))
+        found = f"; {', '.join(others)} would run or need other code to read, convert to safetensors" if others else ""
+        raise CheckpointError(f"{folder}: no weights; expected {SINGLE} or {INDEX}{found}")
+    return _indexed(folder, folder / INDEX)
+
+
+def _indexed(folder: Path, index: Path) -> list[Path]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index}: field 'weight_map' is missing or empty; expected {{tensor: file name}}")
+    for tensor, name in weight_map.items():
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+            raise CheckpointError(f"{index}: {tensor!r} points to {name!r}; expected a .safetensors file beside it")
+    return [folder / name for name in sorted(set(weight_map.values()))]
+
+
+def write_tensors(
+    folder: Path, tensors: Iterable[tuple[str, Callable[[], np.ndarray], int]], max_shard_bytes: int
+) -> None:
+    """Write `(name, read, bytes)` triples to one file, or to several and an index; holds one shard in memory.
+
+    Older weight files in `folder` are removed once the new ones are complete.
+    """
+    shards: list[list[tuple[str, Callable[[], np.ndarray], int]]] = [[]]
+    used = 0
+    for item in tensors:
+        if shards[-1] and used + item[2] > max_shard_bytes:
+            shards.append([])
+            used = 0
+        shards[-1].append(item)
+        used += item[2]
+    count = len(shards)
+    names = [SINGLE] if count == 1 else [f"model-{i + 1:05}-of-{count:05}.safetensors" for i in range(count)]
+    for name, shard in zip(names, shards):
+        save_tensors(folder / name, {key: read() for key, read, _ in shard})
+    if count > 1:
+        weight_map = {key: name for name, shard in zip(names, shards) for key, _, _ in shard}
+        total = sum(size for shard in shards for _, _, size in shard)
+        write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+    stale = {*folder.glob("model-*-of-*.safetensors"), folder / SINGLE, folder / INDEX}
+    for path in stale - {folder / name for name in names} - ({folder / INDEX} if count > 1 else set()):
+        path.unlink(missing_ok=True)
+
+
+def save_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
+    """Write one safetensors file; a killed write leaves the old file in place."""
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(tensors, temporary, metadata={"format": "pt"})
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON object; a killed write leaves the old file in place."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
