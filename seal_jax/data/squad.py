@@ -77,7 +77,7 @@ def passage_of(item: Any, where: str = "item") -> Passage:
 
 
 def read_items(path: str | pathlib.Path) -> list[Any]:
-    """The raw items of a JSON list or a `.jsonl` file, decoded and checked as `load_squad` does; no key is looked at."""
+    """The raw items of a JSON list or a `.jsonl` file; the same errors as `load_squad`, but no key is looked at."""
     return [item for _, item in _grouped(pathlib.Path(path))]
 
 

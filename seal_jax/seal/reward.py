@@ -1,0 +1,173 @@
+"""What an edit was worth: rewards, the statistics of a run, and their errors."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+KINDS = ("accuracy", "binary", "loglik")
+
+Stats = dict[str, float]
+
+
+def reward(kind: str, adapted: ArrayLike, baseline: ArrayLike | None = None) -> float:
+    """One number for one edit, larger is better.
+
+    adapted `[seeds, questions]`: verdicts (or, for "loglik", gold-answer log-likelihoods) of the adapted model;
+    baseline `[questions]`, or any shape: those of the model before the edit, used by "binary" alone.
+    "accuracy" is the mean over questions and seeds, "binary" 1 where that mean is above the baseline's and else 0,
+    "loglik" the mean log-likelihood. A value that is not finite (a fine-tune that diverged) makes the reward -inf.
+    Raises ValueError for an unknown kind, no value, or "binary" without a baseline.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"reward {kind!r} is not one of {', '.join(KINDS)}")
+    values = np.asarray(adapted, np.float64)
+    if not values.size:
+        raise ValueError("no question was answered: an edit is scored on one or more")
+    mean = float(values.mean()) if np.isfinite(values).all() else float("-inf")
+    if kind != "binary":
+        return mean
+    if baseline is None:
+        raise ValueError("the binary reward compares with the model before the edit: give the baseline")
+    return float(mean > np.mean(np.asarray(baseline, np.float64)))
+
+
+def completion_stats(baseline: ArrayLike, adapted: ArrayLike) -> Stats:
+    """Statistics of one edit from its verdicts, both `[runs, questions]` bool.
+
+    Accuracies are rounded to 4 decimals a run, as the reference's server sends them, then averaged; standard
+    deviations are those of a sample, 0 for one run. None of the statistics is rounded: `rounded` is for writing.
+    """
+    before, after = (np.asarray(v, np.float64) for v in (baseline, adapted))
+    before, after = before.mean(1), after.mean(1)
+    gains = (after - before).round(4)
+    before, after = before.round(4), after.round(4)
+    return {
+        "baseline_mean": float(before.mean()),
+        "baseline_std": sample_std(before),
+        "adapter_mean": float(after.mean()),
+        "adapter_std": sample_std(after),
+        "gain_mean": float(gains.mean()),
+    }
+
+
+def article_stats(completions: Sequence[Mapping[str, Any]]) -> Stats:
+    """Statistics of one passage from those of its edits (`completion_stats`)."""
+    adapted = _column(completions, "adapter_mean")
+    return {
+        "baseline_accuracy": _mean(completions, "baseline_mean"),
+        "adapter_mean_accuracy": float(adapted.mean()),
+        "adapter_std_over_completions": sample_std(adapted),
+        "mean_adapter_std_within_completions": _mean(completions, "adapter_std"),
+        "mean_gain": _mean(completions, "gain_mean"),
+    }
+
+
+def overall_stats(articles: Sequence[Mapping[str, Any]]) -> Stats:
+    """Statistics of a run from those of its passages (`article_stats`, not rounded).
+
+    Every passage counts the same, however many questions it has. `mean_gain` is the difference of the two means.
+    """
+    before, after = _column(articles, "baseline_accuracy"), _column(articles, "adapter_mean_accuracy")
+    return {
+        "baseline_mean_accuracy": float(before.mean()),
+        "baseline_std_of_article_means": sample_std(before),
+        "adapter_mean_accuracy": float(after.mean()),
+        "adapter_std_of_article_means": sample_std(after),
+        "mean_adapter_std_over_completions": _mean(articles, "adapter_std_over_completions"),
+        "mean_adapter_std_within_completions": _mean(articles, "mean_adapter_std_within_completions"),
+        "mean_gain": float(after.mean() - before.mean()),
+    }
+
+
+def rounded(stats: Mapping[str, float], digits: int = 4) -> Stats:
+    """The statistics with the decimals that the reference's files keep."""
+    return {key: round(value, digits) for key, value in stats.items()}
+
+
+def sample_std(values: ArrayLike) -> float:
+    """Standard deviation with n - 1 in the denominator; 0 for fewer than two values."""
+    values = np.asarray(values, np.float64)
+    return float(values.std(ddof=1)) if values.size > 1 else 0.0
+
+
+def cluster_means(values: ArrayLike, clusters: Sequence[Hashable]) -> np.ndarray:
+    """Mean of each cluster's values, float64, in order of first appearance (accuracy by passage, of all questions)."""
+    values, index = _clustered(values, clusters)
+    return np.bincount(index, values) / np.bincount(index)
+
+
+def clustered_stderr(values: ArrayLike, clusters: Sequence[Hashable]) -> float:
+    """Standard error of the mean of `values` [n] where those of one cluster may depend on each other.
+
+    Sums of residuals by cluster, with the factor g / (g - 1) for g clusters: with one value a cluster it is the usual
+    standard error. NaN for a single cluster, which says nothing about the spread of others.
+    """
+    values, index = _clustered(values, clusters)
+    sums = np.bincount(index, values - values.mean())
+    if sums.size < 2:
+        return float("nan")
+    return float(np.sqrt((sums**2).sum() * sums.size / (sums.size - 1)) / values.size)
+
+
+def paired(a: ArrayLike, b: ArrayLike, clusters: Sequence[Hashable]) -> tuple[float, float]:
+    """Mean of `a - b` and its clustered standard error; a and b [n] are values of the same n questions in order."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"paired values belong to the same questions: shapes {a.shape} and {b.shape} differ")
+    return float((a - b).mean()), clustered_stderr(a - b, clusters)
+
+
+def selection_noise(rewards: Sequence[Sequence[float]], chosen: Sequence[int], fresh: Sequence[float]) -> Stats:
+    """How much of the chosen edits' lead is luck: they are scored again on a fresh seed.
+
+    rewards: of each passage's edits, used to choose; chosen: the index taken; fresh: that edit's reward on the new
+    seed. Gives the means over passages `all`, `selected` and `fresh`, and `noise_share`, the part of
+    `selected - all` that `fresh` does not confirm (0 where there is no lead).
+    """
+    if not len(rewards) == len(chosen) == len(fresh):
+        raise ValueError(f"{len(rewards)} passages, {len(chosen)} choices and {len(fresh)} fresh rewards do not match")
+    everything = float(np.mean([np.mean(row) for row in rewards]))
+    selected = float(np.mean([row[index] for row, index in zip(rewards, chosen)]))
+    again = float(np.mean(fresh))
+    share = (selected - again) / (selected - everything) if selected > everything else 0.0
+    return {"all": everything, "selected": selected, "fresh": again, "noise_share": share}
+
+
+def held_out_selection(scores: ArrayLike) -> Stats:
+    """`selection_noise` without a new run: choose on all seeds but one, score on that one, average over which one.
+
+    scores: [passages, edits, seeds >= 2]. The choice has a seed less to go by, so the noise is slightly overstated;
+    `selected` is the in-sample mean of a choice made on all seeds.
+    """
+    scores = np.asarray(scores, np.float64)
+    if scores.ndim != 3 or scores.shape[2] < 2:
+        raise ValueError(f"scores of shape {scores.shape}; expected [passages, edits, seeds] with two seeds or more")
+    seeds = range(scores.shape[2])
+    held_out = []
+    for seed in seeds:
+        best = scores[:, :, [s for s in seeds if s != seed]].mean(2).argmax(1)
+        held_out.append(np.take_along_axis(scores[:, :, seed], best[:, None], 1)[:, 0])
+    means = scores.mean(2)
+    return selection_noise(means.tolist(), means.argmax(1).tolist(), np.mean(held_out, 0).tolist())
+
+
+def _clustered(values: ArrayLike, clusters: Sequence[Hashable]) -> tuple[np.ndarray, np.ndarray]:
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or values.size != len(clusters) or not values.size:
+        raise ValueError(f"values of shape {values.shape} and {len(clusters)} clusters; expected one each, and some")
+    numbers: dict[Hashable, int] = {}
+    return values, np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
+
+
+def _column(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+    if not rows:
+        raise ValueError(f"no rows to average {key} over")
+    return np.array([row[key] for row in rows], np.float64)
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> float:
+    return float(_column(rows, key).mean())
