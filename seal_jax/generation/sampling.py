@@ -1,0 +1,81 @@
+"""How the next token is chosen from the logits."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """Greedy at temperature 0, else a draw from `softmax(logits / temperature)` cut by top-k, then by top-p.
+
+    top_k: only the k likeliest tokens, None for all. top_p: only the smallest set of likeliest tokens whose
+    probability reaches top_p, at least one; 1.0 for all. Raises ValueError for a value outside these ranges.
+    """
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature={self.temperature}: expected 0 (greedy) or a positive, finite number")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k={self.top_k}: expected None (all tokens) or an integer of 1 or more")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ValueError(f"top_p={self.top_p}: expected a number above 0 and at most 1")
+
+
+class Rule(NamedTuple):
+    """The part of `Sampling` that shapes a program; temperature and top_p themselves are data."""
+
+    greedy: bool
+    top_k: int | None
+    nucleus: bool
+
+
+def rule_of(sampling: Sampling, vocab_size: int) -> Rule:
+    """The program that `sampling` needs: filters that would change nothing are left out of it."""
+    if sampling.temperature == 0.0:
+        return Rule(True, None, False)
+    top_k = None if sampling.top_k is None or sampling.top_k >= vocab_size else sampling.top_k
+    return Rule(False, top_k, sampling.top_p < 1.0)
+
+
+def filter_logits(logits: jax.Array, top_k: int | None = None, top_p: jax.Array | float | None = None) -> jax.Array:
+    """Logits `[..., V]` with -inf for every token that top-k, then top-p exclude; None switches a filter off.
+
+    Tokens that tie with the last one kept are kept too.
+    """
+    if top_k is not None:
+        least = jax.lax.top_k(logits, top_k)[0][..., -1:]
+        logits = jnp.where(logits < least, -jnp.inf, logits)
+    if top_p is not None:
+        ordered = jnp.sort(logits, axis=-1, descending=True)
+        probabilities = jax.nn.softmax(ordered, axis=-1)
+        before = jnp.cumsum(probabilities, axis=-1) - probabilities
+        kept = (before < top_p).at[..., 0].set(True)
+        least = jnp.min(jnp.where(kept, ordered, jnp.inf), axis=-1, keepdims=True)
+        logits = jnp.where(logits < least, -jnp.inf, logits)
+    return logits
+
+
+def choose(
+    rule: Rule, logits: jax.Array, keys: jax.Array, temperature: jax.Array, top_p: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The next token of each row and its log-probability under the unmodified model distribution.
+
+    logits float32 `[R, V]`, keys `[R]`, temperature and top_p float32 `[]` -> int32 `[R]`, float32 `[R]`.
+    """
+    if rule.greedy:
+        token = jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    else:
+        filtered = filter_logits(logits / temperature, rule.top_k, top_p if rule.nucleus else None)
+        noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[-1:], jnp.float32))(keys)
+        token = jnp.argmax(filtered + noise, axis=-1).astype(jnp.int32)
+    chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
+    return token, chosen - jax.nn.logsumexp(logits, axis=-1)
