@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seal_jax.adapters.weights import SVF, LoRA, Weight
+from seal_jax.adapters.weights import SVF, LoRA, Weight, shape_of
 
 Entry = dict[str, jax.Array]
 Adapter = dict[str, Entry]
@@ -42,6 +42,9 @@ def _replace(tree: Any, parts: list[str], path: str, entry: Entry, factor: Entry
     if not parts:
         return _adapted(tree, path, entry, factor, compose)
     if isinstance(tree, tuple):  # unrolled layers: hand each its own slice of the entry
+        for x in jax.tree.leaves((entry, factor)):
+            if x.shape[:1] != (len(tree),):
+                raise ValueError(f"{path}: an entry of shape {x.shape} is not stacked for {len(tree)} layers")
         pick = lambda e, i: None if e is None else jax.tree.map(lambda x: x[i], e)  # noqa: E731
         return tuple(_replace(t, parts, path, pick(entry, i), pick(factor, i), compose) for i, t in enumerate(tree))
     if not isinstance(tree, dict) or parts[0] not in tree:
@@ -51,23 +54,34 @@ def _replace(tree: Any, parts: list[str], path: str, entry: Entry, factor: Entry
 
 
 def _adapted(base: Weight, path: str, entry: Entry, factor: Entry | None, compose: str) -> Weight:
-    if {"a", "b", "scale"} <= entry.keys():
-        a, b, scale = entry["a"], entry["b"], entry["scale"]
-        _check_lora(base, path, a, b)
+    if isinstance(base, dict | tuple):
+        raise KeyError(f"adapter path {path!r} does not end at a kernel; there is more below it: {', '.join(base)}")
+    if entry.keys() == {"a", "b", "scale"}:
+        _check(path, entry, _lora_shapes(shape_of(base), entry["a"].shape[-1]))
         # The scale is a setting, not a parameter: it never receives a gradient.
-        return LoRA(base, a, b * jax.lax.stop_gradient(scale)[..., None, None])
-    if factor is not None:
+        scale = jax.lax.stop_gradient(entry["scale"])[..., None, None]
+        return LoRA(base, entry["a"], entry["b"] * scale)
+    if entry.keys() == {"raw"} and factor is not None:
+        _check(path, {**factor, **entry}, _svf_shapes(shape_of(base)))
         return SVF(factor["u"], factor["s"], factor["vt"], scales(entry["raw"], factor["s"], compose))
-    raise ValueError(f"{path}: unknown adapter entry with keys {sorted(entry)}; known are a, b, scale and raw")
+    raise ValueError(f"{path}: unknown adapter entry with keys {sorted(entry)}; known: a, b, scale (LoRA) or raw (SVF)")
 
 
-def _check_lora(base: Weight, path: str, a: jax.Array, b: jax.Array) -> None:
-    shape = getattr(base, "shape", None)
-    if shape is not None and (a.shape[:-1] != shape[:-1] or b.shape[-1] != shape[-1] or a.shape[-1] != b.shape[-2]):
-        raise ValueError(
-            f"{path}: LoRA factors a {a.shape} and b {b.shape} do not fit a kernel {shape}; "
-            f"expected {(*shape[:-1], 'rank')} and {(*shape[:-2], 'rank', shape[-1])}"
-        )
+def _lora_shapes(kernel: tuple[int, ...], rank: int) -> dict[str, tuple[int, ...]]:
+    *stack, fan_in, fan_out = kernel
+    return {"a": (*stack, fan_in, rank), "b": (*stack, rank, fan_out), "scale": tuple(stack)}
+
+
+def _svf_shapes(kernel: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    *stack, fan_in, fan_out = kernel
+    k = min(fan_in, fan_out)
+    return {"u": (*stack, fan_in, k), "s": (*stack, k), "vt": (*stack, k, fan_out), "raw": (*stack, k)}
+
+
+def _check(path: str, found: Entry, expected: dict[str, tuple[int, ...]]) -> None:
+    for name, shape in expected.items():
+        if found[name].shape != shape:
+            raise ValueError(f"{path}: {name} has shape {found[name].shape}; this kernel needs {shape}")
 
 
 def scales(raw: jax.Array, s: jax.Array, compose: str = "scaled") -> jax.Array:

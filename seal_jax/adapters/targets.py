@@ -8,6 +8,8 @@ from typing import Any
 import jax
 from jax.tree_util import DictKey
 
+from seal_jax.adapters.weights import is_weight
+
 GROUPS: dict[str, tuple[str, ...]] = {
     "attention": ("q_proj", "k_proj", "v_proj", "o_proj"),
     "mlp": ("gate_proj", "up_proj", "down_proj"),
@@ -18,8 +20,9 @@ GROUPS["all"] = GROUPS["attention"] + GROUPS["mlp"]
 def select(params: Any, targets: Sequence[str]) -> dict[str, jax.Array]:
     """`{path: kernel}` of every kernel a target names, in tree order.
 
-    params: stacked parameters. A target is the last part of an HF module name ("q_proj") or a group ("attention",
-    "mlp", "all"). Raises ValueError for a target that matches nothing, naming what there is.
+    params: stacked parameters, without adapters. A target is the last part of an HF module name ("q_proj") or a group
+    ("attention", "mlp", "all"). Raises ValueError for a target that matches nothing, naming what there is, and for
+    parameters that are unrolled or already adapted.
     """
     if isinstance(targets, str):
         targets = (targets,)
@@ -39,7 +42,12 @@ def select(params: Any, targets: Sequence[str]) -> dict[str, jax.Array]:
 
 def _kernels(params: Any) -> dict[str, jax.Array]:
     found = {}
-    for keys, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        if isinstance(keys[-1], DictKey) and keys[-1].key == "kernel" and len(keys) > 1:
-            found["/".join(str(k.key) for k in keys)] = leaf
+    for keys, leaf in jax.tree_util.tree_flatten_with_path(params, is_leaf=is_weight)[0]:
+        if not all(isinstance(key, DictKey) for key in keys):
+            raise ValueError("these parameters are unrolled; pick targets on the stacked ones (models.stack)")
+        path = "/".join(str(key.key) for key in keys)
+        if is_weight(leaf):
+            raise ValueError(f"{path} is already a {type(leaf).__name__}; pick targets on the base parameters")
+        if path.endswith("/kernel"):
+            found[path] = leaf
     return found

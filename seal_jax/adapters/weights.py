@@ -62,6 +62,11 @@ class SVFMix:
 KINDS = (LoRA, SVF, SVFMix)
 
 
+def shape_of(w: Weight) -> tuple[int, ...]:
+    """Shape `[..., in, out]` of the array that a weight stands for; nothing is computed."""
+    return jax.eval_shape(dense, w).shape
+
+
 def is_weight(x: Any) -> bool:
     """True for the leaves of this module: the `is_leaf` of every tree map that treats a weight as one thing."""
     return isinstance(x, KINDS)
@@ -92,7 +97,7 @@ def _(w: SVFMix, x: jax.Array) -> jax.Array:
 def _factored(u: jax.Array, sigma: jax.Array, vt: jax.Array, x: jax.Array) -> jax.Array:
     # bfloat16 would collapse neighbouring singular values, so the scaling itself stays in float32.
     projected = (x @ u.astype(x.dtype)).astype(sigma.dtype)
-    return (projected * sigma).astype(x.dtype) @ vt.astype(x.dtype)
+    return (projected * jnp.broadcast_to(sigma, projected.shape)).astype(x.dtype) @ vt.astype(x.dtype)
 
 
 def _mixed(w: SVFMix) -> jax.Array:
@@ -108,7 +113,7 @@ def dense(w: Weight) -> jax.Array:
 @dense.register
 def _(w: LoRA) -> jax.Array:
     base = dense(w.base)
-    return (base.astype(w.a.dtype) + w.a @ w.b).astype(base.dtype)
+    return (base.astype(jnp.float32) + _matmul(w.a, w.b)).astype(base.dtype)
 
 
 @dense.register
@@ -122,7 +127,12 @@ def _(w: SVFMix) -> jax.Array:
 
 
 def _compose(u: jax.Array, sigma: jax.Array, vt: jax.Array) -> jax.Array:
-    return (u.astype(sigma.dtype) * sigma[..., None, :] @ vt.astype(sigma.dtype)).astype(u.dtype)
+    return _matmul(u.astype(jnp.float32) * sigma[..., None, :], vt).astype(u.dtype)
+
+
+def _matmul(x: jax.Array, y: jax.Array) -> jax.Array:
+    # By default accelerators multiply float32 in fewer bits, which a merged weight would keep for good.
+    return jnp.matmul(x.astype(jnp.float32), y.astype(jnp.float32), precision="highest")
 
 
 def materialize(tree: Any) -> Any:

@@ -4,6 +4,7 @@ from seal_jax.models.cache import Cache, init_cache
 from seal_jax.models.config import Config, RopeScaling
 from seal_jax.models.errors import CheckpointError
 from seal_jax.models.hf import Model, from_pretrained, save_pretrained
+from seal_jax.models.peft import load_peft, save_peft
 from seal_jax.models.transformer import (
     Params,
     forward,
@@ -28,6 +29,8 @@ __all__ = [
     "hidden_states",
     "init",
     "init_cache",
+    "load_peft",
+    "save_peft",
     "save_pretrained",
     "stack",
     "unembed",

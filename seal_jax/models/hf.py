@@ -20,17 +20,12 @@ from seal_jax.adapters.weights import is_weight
 from seal_jax.models.config import Config
 from seal_jax.models.errors import CheckpointError
 from seal_jax.models.families import config_from_hf, config_to_hf, family_of
-from seal_jax.models.tensors import TensorFiles, model_files, read_json, write_json, write_tensors
-from seal_jax.models.transformer import Params, init
+from seal_jax.models.hub import local_folder
+from seal_jax.models.layout import Leaf, leaves
+from seal_jax.models.tensors import DTYPES, TensorFiles, copy_finite, model_files, read_json, write_json, write_tensors
+from seal_jax.models.transformer import Params
 from seal_jax.runtime.mesh import param_spec
 
-# What a leaf is called in torch, and whether torch stores it transposed.
-_LEAVES = {
-    "kernel": ("weight", True),
-    "scale": ("weight", False),
-    "embedding": ("weight", False),
-    "bias": ("bias", False),
-}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 _HUB_PATTERNS = ("*.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "*.jinja")
 
@@ -43,44 +38,6 @@ class Model(NamedTuple):
     tokenizer: Any = None
 
 
-class Leaf(NamedTuple):
-    """One leaf of the parameter tree and the tensors it is made of.
-
-    path: "layers/self_attn/q_proj/kernel"; shape: of the leaf, with the layer axis; names: HF names, one per layer or
-    just one; transposed: torch stores `[out, in]` where we have `[in, out]`.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    names: tuple[str, ...]
-    transposed: bool
-
-    @property
-    def stacked(self) -> bool:
-        """Whether the leaf has a leading layer axis."""
-        return self.path.startswith("layers/")
-
-    @property
-    def tensor_shape(self) -> tuple[int, ...]:
-        """The shape of each tensor in the file."""
-        shape = self.shape[1:] if self.stacked else self.shape
-        return shape[::-1] if self.transposed else shape
-
-
-def leaves(config: Config) -> list[Leaf]:
-    """Every leaf that `models.init(key, config)` has, with its HF names. Nothing is allocated."""
-    modules = family_of(config.model_type, "Config").modules
-    shapes = jax.eval_shape(partial(init, config=config), jax.random.key(0))
-    found = []
-    for keys, leaf in jax.tree_util.tree_flatten_with_path(shapes)[0]:
-        parts = [key.key for key in keys]
-        suffix, transposed = _LEAVES[parts[-1]]
-        name = f"{modules['/'.join(parts[:-1])]}.{suffix}"
-        names = tuple(name.format(i) for i in range(config.num_layers)) if parts[0] == "layers" else (name,)
-        found.append(Leaf("/".join(parts), leaf.shape, names, transposed))
-    return found
-
-
 def from_pretrained(
     path: str | Path,
     dtype: str | jnp.dtype = "float32",
@@ -90,35 +47,43 @@ def from_pretrained(
     """Load a checkpoint from a local directory or, where no such directory exists, from the hub by name.
 
     dtype: of every parameter ("float32", "bfloat16", "float16"). mesh: place the parameters by the rules of
-    `runtime.mesh`. fill: makes a tensor that the checkpoint lacks, from its HF name and its shape in the file;
-    without it a missing tensor is an error. Layers come stacked `[L, ...]`.
+    `runtime.mesh`. fill: makes a tensor that the checkpoint lacks, from its HF name and its shape in the file, so
+    that a config.json alone gives random weights of that size; without it a missing tensor is an error.
+    Layers come stacked `[L, ...]`.
 
     Raises CheckpointError naming the file, tensor or field that is wrong and what is accepted.
     """
-    folder = _folder(path)
-    config = config_from_hf(read_json(folder / "config.json"), str(folder / "config.json"))
+    folder = local_folder(path, _HUB_PATTERNS)
+    target = _float_dtype(dtype)
+    config = config_from_hf(_read_config(folder), str(folder / "config.json"))
     expected = leaves(config)
-    files = TensorFiles(model_files(folder))
+    files = TensorFiles(model_files(folder) if fill is None or any(folder.glob("*.safetensors*")) else ())
     _check_names(files, expected, config, folder, allow_missing=fill is not None)
     params: Params = {}
     for leaf in expected:
-        array = _load_leaf(leaf, files, np.dtype(dtype), fill)
+        array = _load_leaf(leaf, files, target, fill)
         _insert(params, leaf.path.split("/"), _place(array, leaf.path, mesh))
     return Model(config, params, _load_tokenizer(folder))
 
 
-def _folder(path: str | Path) -> Path:
-    if Path(path).is_dir():
-        return Path(path)
-    if Path(path).exists() or Path(path).is_absolute() or str(path).count("/") > 1 or str(path).startswith("."):
-        raise CheckpointError(f"{path}: not a directory; expected a checkpoint directory or a hub name (owner/model)")
-    from huggingface_hub import snapshot_download
-
+def _float_dtype(dtype: Any) -> np.dtype:
+    accepted = tuple(DTYPES.values())
     try:
-        return Path(snapshot_download(str(path), allow_patterns=list(_HUB_PATTERNS)))
-    except Exception as error:
-        message = f"{path}: no such directory, and not available from the hub ({type(error).__name__}: {error})"
-        raise CheckpointError(message) from error
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found.name not in accepted:
+        raise CheckpointError(f"dtype={dtype!r} is not supported; accepted: {', '.join(accepted)}")
+    return found
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    values = read_json(folder / "config.json")
+    if (folder / "generation_config.json").is_file():
+        # Chat models end a turn with more tokens than config.json tells; this is where transformers looks as well.
+        eos = read_json(folder / "generation_config.json").get("eos_token_id")
+        values["eos_token_id"] = values.get("eos_token_id") if eos is None else eos
+    return values
 
 
 def _check_names(
@@ -148,6 +113,8 @@ def _ignored(name: str, files: TensorFiles, config: Config) -> bool:
     tied, source = f"{modules['lm_head']}.weight", f"{modules['embed_tokens']}.weight"
     if not config.tie_embeddings or name != tied or source not in files:
         return False
+    for copy in (tied, source):
+        files.check(copy, (config.vocab_size, config.hidden_size))
     if not np.array_equal(files.read(tied), files.read(source)):
         raise CheckpointError(
             f"{files.path(tied)}: tensor {tied!r} differs from {source!r}, but config.json has tie_word_embeddings=true"
@@ -164,11 +131,8 @@ def _load_leaf(leaf: Leaf, files: TensorFiles, dtype: np.dtype, fill: Any) -> np
     array = _aligned_empty(leaf.shape, dtype)
     for i, name in enumerate(leaf.names):
         tensor = files.read(name) if name in files else np.asarray(fill(name, leaf.tensor_shape))
-        target = array[i] if leaf.stacked else array
-        target[...] = tensor.T if leaf.transposed else tensor
-        if not np.isfinite(target).all():
-            where = files.path(name) if name in files else "fill"
-            raise CheckpointError(f"{where}: tensor {name!r} has NaN or inf as {dtype}; expected finite values")
+        source = f"{files.path(name)}: tensor {name!r}" if name in files else f"fill({name!r})"
+        copy_finite(array[i] if leaf.stacked else array, tensor.T if leaf.transposed else tensor, source)
     return array
 
 
@@ -228,6 +192,9 @@ def save_pretrained(
     values["torch_dtype"] = str(_first(found["norm/scale"]).dtype)
     write_tensors(folder, _tensors(found, expected), max_shard_bytes)
     write_json(folder / "config.json", values)
+    write_json(
+        folder / "generation_config.json", {k: values[k] for k in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    )
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
 
@@ -263,6 +230,7 @@ def _check_leaves(found: dict[str, Any], expected: list[Leaf]) -> None:
         shape = (len(value), *value[0].shape) if isinstance(value, list) else value.shape
         if shape != wanted[path]:
             raise CheckpointError(f"{path} has shape {shape}; config asks for {wanted[path]}")
+        _float_dtype(_first(value).dtype)
 
 
 def _tensors(found: dict[str, Any], expected: list[Leaf]) -> Iterator[tuple[str, Callable[[], np.ndarray], int]]:

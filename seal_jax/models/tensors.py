@@ -61,7 +61,7 @@ class TensorFiles:
         header = handle.get_slice(name)
         if tuple(header.get_shape()) != shape:
             raise CheckpointError(
-                f"{path}: tensor {name!r} has shape {tuple(header.get_shape())}; config.json asks for {shape}"
+                f"{path}: tensor {name!r} has shape {tuple(header.get_shape())}; the config asks for {shape}"
             )
         if header.get_dtype() not in DTYPES:
             accepted = ", ".join(DTYPES)
@@ -70,6 +70,20 @@ class TensorFiles:
     def read(self, name: str) -> np.ndarray:
         """The tensor as stored."""
         return self._handles[name][1].get_tensor(name)
+
+    def read_as(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """The tensor in another dtype, after `check`. Raises CheckpointError also for NaN and inf."""
+        self.check(name, shape)
+        array = np.empty(shape, np.dtype(dtype))
+        copy_finite(array, self.read(name), f"{self.path(name)}: tensor {name!r}")
+        return array
+
+
+def copy_finite(target: np.ndarray, tensor: np.ndarray, source: str) -> None:
+    """`target[...] = tensor` in the dtype of `target`; CheckpointError naming `source` if that has NaN or inf."""
+    target[...] = tensor
+    if not np.isfinite(target).all():
+        raise CheckpointError(f"{source} has NaN or inf as {target.dtype}; expected finite values")
 
 
 def _open(path: Path) -> Any:

@@ -130,7 +130,8 @@ def init(key: jax.Array, config: Config, dtype: Any = jnp.float32) -> Params:
     mask = jnp.ones((1, 1, 1, 1), bool)
 
     def layer(key: jax.Array) -> Params:
-        return Block(config).init(key, x, rope.rotation(config, positions), mask, None, None)["params"]
+        variables: Any = Block(config).init(key, x, rope.rotation(config, positions), mask, None, None)
+        return variables["params"]
 
     normal = nn.initializers.normal(0.02)
     params: Params = {
@@ -279,4 +280,5 @@ def _run_layers(
         x, _ = jax.lax.scan(lambda x, layer: (block(layer, x, masks[0], None)[0], None), x, layers)
     else:
         x, _ = jax.lax.scan(lambda x, lm: (block(lm[0], x, lm[1], None)[0], None), x, (layers, masks))
-    return RMSNorm(config.norm_eps).apply({"params": params["norm"]}, x), slots
+    normed: Any = RMSNorm(config.norm_eps).apply({"params": params["norm"]}, x)
+    return normed, slots
