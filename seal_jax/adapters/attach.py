@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seal_jax.adapters.weights import SVF, LoRA, Weight, shape_of
+from seal_jax.adapters.weights import SVF, LoRA, Weight, is_weight, shape_of
 
 Entry = dict[str, jax.Array]
 Adapter = dict[str, Entry]
@@ -45,8 +45,8 @@ def _replace(tree: Any, parts: list[str], path: str, entry: Entry, factor: Entry
         for x in jax.tree.leaves((entry, factor)):
             if x.shape[:1] != (len(tree),):
                 raise ValueError(f"{path}: an entry of shape {x.shape} is not stacked for {len(tree)} layers")
-        pick = lambda e, i: None if e is None else jax.tree.map(lambda x: x[i], e)  # noqa: E731
-        return tuple(_replace(t, parts, path, pick(entry, i), pick(factor, i), compose) for i, t in enumerate(tree))
+        slices = [jax.tree.map(lambda x, i=i: x[i], (entry, factor)) for i in range(len(tree))]
+        return tuple(_replace(t, parts, path, e, f, compose) for t, (e, f) in zip(tree, slices))
     if not isinstance(tree, dict) or parts[0] not in tree:
         known = ", ".join(sorted(tree)) if isinstance(tree, dict) else "nothing below it"
         raise KeyError(f"adapter path {path!r} is not in params: {parts[0]!r} is missing there (found: {known})")
@@ -54,14 +54,16 @@ def _replace(tree: Any, parts: list[str], path: str, entry: Entry, factor: Entry
 
 
 def _adapted(base: Weight, path: str, entry: Entry, factor: Entry | None, compose: str) -> Weight:
-    if isinstance(base, dict | tuple):
-        raise KeyError(f"adapter path {path!r} does not end at a kernel; there is more below it: {', '.join(base)}")
+    if isinstance(base, dict) or not path.endswith("/kernel"):
+        raise KeyError(f"adapter path {path!r} does not end at a kernel, as in 'layers/self_attn/q_proj/kernel'")
     if entry.keys() == {"a", "b", "scale"}:
         _check(path, entry, _lora_shapes(shape_of(base), entry["a"].shape[-1]))
         # The scale is a setting, not a parameter: it never receives a gradient.
         scale = jax.lax.stop_gradient(entry["scale"])[..., None, None]
         return LoRA(base, entry["a"], entry["b"] * scale)
     if entry.keys() == {"raw"} and factor is not None:
+        if is_weight(base):
+            raise ValueError(f"{path} is a {type(base).__name__}, which SVF would replace; attach SVF first, then LoRA")
         _check(path, {**factor, **entry}, _svf_shapes(shape_of(base)))
         return SVF(factor["u"], factor["s"], factor["vt"], scales(entry["raw"], factor["s"], compose))
     raise ValueError(f"{path}: unknown adapter entry with keys {sorted(entry)}; known: a, b, scale (LoRA) or raw (SVF)")
