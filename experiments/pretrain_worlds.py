@@ -1,0 +1,185 @@
+"""Make the checkpoint of an embedded world from nothing but its generator.
+
+Claim     a 1M-parameter Llama learns to read, to remember 64 people and to write self-edits of uneven worth
+Command   python -m experiments.pretrain_worlds --out runs/pretrain
+Hardware  two CPU cores, at most 150 minutes; resumes from --out when run again
+Expected  reading >= 0.90 on unseen people, <= 0.10 of them answered without the passage, known people >= 0.60
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from seal_jax import models
+from seal_jax.data.worlds import biographies, biographies_corpus, tokenizer
+from seal_jax.runtime.checkpoint import Checkpointer
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Pretraining settings. Sizes in tokens and rows, `minutes` a wall-clock cap counted over all resumes."""
+
+    out: str = "runs/pretrain"
+    steps: int = 2000
+    batch: int = 48
+    length: int = 128
+    learning_rate: float = 3e-3
+    muon_learning_rate: float = 0.02
+    warmup: int = 100
+    hidden_size: int = 128
+    intermediate_size: int = 384
+    num_layers: int = 4
+    num_heads: int = 4
+    seed: int = 0
+    evaluate_every: int = 250
+    export: str = "seal_jax/assets/biographies"
+
+
+def make_config(settings: Settings, vocab_size: int) -> models.Config:
+    """The Llama configuration of a world model; positions beyond `length` are for text from outside the world."""
+    return models.Config(
+        model_type="llama",
+        vocab_size=vocab_size,
+        hidden_size=settings.hidden_size,
+        intermediate_size=settings.intermediate_size,
+        num_layers=settings.num_layers,
+        num_heads=settings.num_heads,
+        num_kv_heads=settings.num_heads,
+        head_dim=settings.hidden_size // settings.num_heads,
+        max_position=2048,
+        norm_eps=1e-5,
+        tie_embeddings=True,
+        bos_token_id=1,
+        eos_token_ids=(2,),
+        pad_token_id=0,
+    )
+
+
+def encode(documents: list[biographies_corpus.Document], tok: Any, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Token rows int32 `[B, T]` and target weights float32 `[B, T]` (0 at pads); each row ends with EOS."""
+    encoded = tok([d.text for d in documents], return_offsets_mapping=True)
+    tokens = np.zeros((len(documents), length), np.int32)
+    weights = np.zeros((len(documents), length), np.float32)
+    for row, (document, ids, offsets) in enumerate(zip(documents, encoded["input_ids"], encoded["offset_mapping"])):
+        ids = [*ids[: length - 1], tok.eos_token_id]
+        by_char = np.ones(len(document.text) + 1, np.float32)
+        for start, end, weight in document.spans:
+            by_char[start:end] = weight
+        ends = np.array([max(end - 1, 0) for _, end in offsets[: length - 1]] + [len(document.text)])
+        tokens[row, : len(ids)] = ids
+        weights[row, : len(ids)] = by_char[ends]
+    return tokens, weights
+
+
+def make_batch(step: int, settings: Settings, tok: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of one step: a function of seed and step alone, so that a resumed run sees the same data."""
+    rng = np.random.default_rng([settings.seed, step])
+    return encode([biographies_corpus.draw(rng) for _ in range(settings.batch)], tok, settings.length)
+
+
+def make_optimizer(settings: Settings) -> optax.GradientTransformation:
+    """Muon on the kernels, Adam on embedding and norms; linear warm-up, linear decay to zero."""
+    shape = optax.schedules.join_schedules(
+        [
+            optax.linear_schedule(0.0, 1.0, settings.warmup),
+            optax.linear_schedule(1.0, 0.0, settings.steps - settings.warmup),
+        ],
+        [settings.warmup],
+    )
+    kernels = lambda tree: jax.tree_util.tree_map_with_path(  # noqa: E731
+        lambda path, _: "kernel" if getattr(path[-1], "key", "") == "kernel" else "other", tree
+    )
+    muon = optax.contrib.muon(lambda t: settings.muon_learning_rate * shape(t), beta=0.95)
+    adam = optax.adam(lambda t: settings.learning_rate * shape(t), b1=0.9, b2=0.98)
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.partition({"kernel": muon, "other": adam}, kernels))
+
+
+def weighted_loss(params: Any, config: models.Config, tokens: jax.Array, weights: jax.Array) -> jax.Array:
+    """Weighted mean next-token loss in nats."""
+    logits = models.forward(params, config, tokens, weights > 0)[:, :-1]
+    nll = optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:])
+    return (nll * weights[:, 1:]).sum() / weights[:, 1:].sum()
+
+
+def probe(params: Any, config: models.Config, tok: Any, settings: Settings, count: int = 64) -> dict[str, float]:
+    """Share of questions whose one-token answer is the most likely token: reading, known and unknown people."""
+    rng = np.random.default_rng(10_000 + settings.seed)
+    strangers = [biographies.person(n) for n in biographies.names("dev")[-count:]]
+    known = [biographies.person(n) for n in biographies.names("known")[:count]]
+    return {
+        "reading": _answered(params, config, tok, settings, strangers, rng, with_passage=True),
+        "known": _answered(params, config, tok, settings, known, rng, with_passage=False),
+        "unknown": _answered(params, config, tok, settings, strangers, rng, with_passage=False),
+    }
+
+
+def _answered(
+    params: Any, config: models.Config, tok: Any, settings: Settings, people: list, rng: Any, *, with_passage: bool
+) -> float:
+    prompts, gold = [], []
+    for who in people:
+        for i in range(len(who.values)):
+            asked = biographies.question(who, i, rng)
+            context = f"{who.name}\n{biographies.tell(who, rng)}\n" if with_passage else ""
+            prompts.append(tok(f"{context}Topic: {who.name}\n{asked.question}\nAnswer:")["input_ids"])
+            gold.append(tok(asked.answer)["input_ids"][0])
+    rows = np.zeros((len(prompts), settings.length), np.int32)
+    for row, ids in enumerate(prompts):
+        rows[row, : len(ids)] = ids
+    logits = _forward(params, config, jnp.asarray(rows), jnp.asarray(rows > 0))
+    last = np.array([len(ids) - 1 for ids in prompts])
+    best = np.asarray(logits[np.arange(len(prompts)), last].argmax(-1))
+    return float((best == np.array(gold)).mean())
+
+
+_forward = jax.jit(models.forward, static_argnums=1)
+
+
+def main(settings: Settings) -> dict[str, float]:
+    """Train, keep checkpoints under `out`, export the final model; returns the last probe."""
+    tok = tokenizer.build()
+    config = make_config(settings, len(tok))
+    params = models.unroll(models.init(jax.random.key(settings.seed), config))
+    tx = make_optimizer(settings)
+    state = {"params": params, "opt": tx.init(params), "seconds": np.float32(0.0)}
+    checkpoints = Checkpointer(pathlib.Path(settings.out) / "checkpoints", keep=2)
+    start = checkpoints.latest() or 0
+    if start:
+        state = checkpoints.restore(start, state)
+    print(json.dumps({"parameters": sum(x.size for x in jax.tree.leaves(params)), "start": start}), flush=True)
+
+    @jax.jit
+    def update(params: Any, opt: Any, tokens: jax.Array, weights: jax.Array) -> tuple[Any, Any, jax.Array]:
+        loss, grads = jax.value_and_grad(weighted_loss)(params, config, tokens, weights)
+        changes, opt = tx.update(grads, opt, params)
+        return optax.apply_updates(params, changes), opt, loss
+
+    params, opt, seconds = state["params"], state["opt"], float(state["seconds"])
+    scores: dict[str, float] = {}
+    since = time.time()
+    for step in range(start, settings.steps):
+        params, opt, loss = update(params, opt, *make_batch(step, settings, tok))
+        done = step + 1
+        if done % settings.evaluate_every == 0 or done == settings.steps:
+            seconds, since = seconds + time.time() - since, time.time()
+            scores = probe(params, config, tok, settings)
+            print(json.dumps({"step": done, "loss": float(loss), **scores, "seconds": round(seconds)}), flush=True)
+            checkpoints.save(done, {"params": params, "opt": opt, "seconds": np.float32(seconds)})
+    exported = jax.tree.map(lambda p: p.astype(jnp.bfloat16), models.stack(params))
+    models.save_pretrained(settings.export, config, exported, tokenizer=tok)
+    return scores
+
+
+if __name__ == "__main__":
+    import tyro
+
+    main(tyro.cli(Settings))

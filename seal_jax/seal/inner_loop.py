@@ -1,0 +1,308 @@
+"""The inner loop: many self-edits tried at once.
+
+A trial is one fine-tune and the questions asked afterwards. Trials of similar shape form a group of fixed size; a group
+is three programs, each with the trials on one leading axis: `finetune_batch`, the greedy answers, and the
+log-likelihood of the gold answers. The base parameters are shared by all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seal_jax import adapters, generation, models, training
+from seal_jax.data import packing
+from seal_jax.data.squad import Passage
+from seal_jax.evaluation import grading, qa
+from seal_jax.seal.settings import Answering, Inner
+
+Outcome = dict[str, Any]
+
+
+class Trial(NamedTuple):
+    """One fine-tune: the texts it trains on, the passage whose questions follow, and its seed.
+
+    `item` names the draw: the order of the texts and the initial adapter depend on (seed, item) alone.
+    """
+
+    id: str
+    texts: Sequence[str]
+    passage: Passage
+    seed: int
+    item: int
+
+
+class Store(Protocol):
+    """Where outcomes are kept as they come; `runtime.run.Items` is one."""
+
+    def __contains__(self, id: object) -> bool: ...
+    def __getitem__(self, id: object) -> Any: ...
+    def add(self, id: object, value: Any) -> Any: ...
+
+
+class Memory(dict[str, Outcome]):
+    """A `Store` that forgets when the process ends."""
+
+    def add(self, id: object, value: Any) -> Any:
+        """Keep one outcome."""
+        self[str(id)] = value
+        return value
+
+
+def run_trials(
+    model: models.Model,
+    trials: Sequence[Trial],
+    inner: Inner,
+    answering: Answering,
+    store: Store | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[Outcome]:
+    """Run every trial and return its outcome, in order; what `store` already holds is not run again.
+
+    An outcome is `{"answers": [str], "correct": [bool], "loglik": [float], "steps": int, "loss": float or None}` with
+    one entry per question; loglik is the mean log-probability of the gold answer's tokens in nats. Groups are formed
+    from all trials, so that a resumed run computes exactly what an uninterrupted one would have.
+    on_progress: called with the number of trials finished after each group.
+    """
+    store = Memory() if store is None else store
+    sequences = [_encode(t.texts, model, inner) for t in trials]
+    fast = model._replace(params=models.unroll(model.params)) if jax.default_backend() == "cpu" else model
+    for group in _groups(sequences, inner):
+        missing = [i for i in group.items if trials[i].id not in store]
+        if missing:
+            outcomes = _run_group(fast, [trials[i] for i in group.items], sequences, group, inner, answering)
+            for i, outcome in zip(group.items, outcomes):
+                if i in missing:
+                    store.add(trials[i].id, outcome)
+        if on_progress:
+            on_progress(len(group.items))
+    return [store[t.id] for t in trials]
+
+
+def ask(
+    model: models.Model,
+    passages: Sequence[Passage],
+    answering: Answering,
+    show_passage: bool = False,
+    rows: int = 64,
+) -> list[Outcome]:
+    """The unadapted model's outcome on every passage's questions; with `show_passage` the passage is in the prompt."""
+    flat = [(p, q) for p in passages for q in p.questions]
+    params = models.unroll(model.params)
+    found: list[tuple[str, bool, float]] = []
+    for start in range(0, len(flat), rows):
+        chunk = flat[start : start + rows]
+        prompts = [_prompt(model, p, q.question, answering, show_passage) for p, q in chunk]
+        gold = [q.answer for _, q in chunk]
+        out = generation.generate(params, model.config, prompts, None, **_decoding(model, answering, prompts))
+        tokens, mask, target = _gold_rows(model, prompts, gold, rows)
+        scores = _gold_log_likelihood(params, model.config, tokens, mask, target)
+        found += _graded(out.texts, gold, np.asarray(scores), answering)
+    return _by_passage(found, [len(p.questions) for p in passages])
+
+
+def _encode(texts: Sequence[str], model: models.Model, inner: Inner) -> list[list[int]]:
+    length = min(inner.max_length, model.config.max_position)
+    return packing.encode_sequences(texts, model.tokenizer, length, eos=inner.pad_loss == "masked")
+
+
+def _groups(sequences: Sequence[Sequence[Sequence[int]]], inner: Inner) -> Iterator[packing.Group]:
+    """Groups of at most `at_once` trials of one shape, in a fixed order."""
+    shapes = [
+        (
+            packing.steps_needed(len(s), inner.epochs, inner.batch_size),
+            inner.max_length if inner.pad_loss == "reference" else max(len(x) for x in s),
+        )
+        for s in sequences
+    ]
+    for group in packing.group_by_shape(shapes):
+        for start in range(0, len(group.items), inner.at_once):
+            yield group._replace(items=group.items[start : start + inner.at_once])
+
+
+def _run_group(
+    model: models.Model,
+    trials: Sequence[Trial],
+    sequences: Sequence[Any],
+    group: packing.Group,
+    inner: Inner,
+    answering: Answering,
+) -> list[Outcome]:
+    batches, steps = packing.stack_edits(
+        [_batches(model, t, sequences[i], group, inner) for t, i in zip(trials, group.items)],
+        steps=group.steps,
+        length=group.length,
+    )
+    # A short last group is filled up with fine-tunes of no steps, so that it runs the program of the others.
+    spare = inner.at_once - len(trials)
+    batches = {k: jnp.asarray(np.pad(v, [(0, spare)] + [(0, 0)] * (v.ndim - 1))) for k, v in batches.items()}
+    adapters_ = _fresh_adapters(model, [*trials, *[trials[0]] * spare], inner)
+    hyper = training.Hyper(
+        learning_rate=inner.learning_rate,
+        steps=np.pad(steps, (0, spare)),
+        weight_decay=inner.weight_decay,
+        clip=inner.clip,
+        seed=np.array([t.seed for t in trials] + [0] * spare),
+    )
+    loss = training.lm_loss(inner.pad_loss, inner.remat)
+    trained, metrics = training.finetune_batch(model.params, model.config, adapters_, batches, hyper, loss_fn=loss)
+    found = _answer(model, trained, trials, spare, answering)
+    losses = np.asarray(metrics["loss"])
+    return [
+        {**outcome, "steps": int(n), "loss": float(losses[i, n - 1]) if n else None}
+        for i, (outcome, n) in enumerate(zip(found, steps))
+    ]
+
+
+def _batches(model: models.Model, trial: Trial, sequences: Any, group: packing.Group, inner: Inner) -> packing.Batch:
+    return packing.epoch_batches(
+        sequences,
+        epochs=inner.epochs,
+        batch_size=inner.batch_size,
+        length=group.length,
+        seed=trial.seed,
+        item=trial.item,
+        pad_id=_pad_id(model),
+    )
+
+
+def _pad_id(model: models.Model) -> int:
+    # The released code pads with EOS, which matters where pads are trained on.
+    return model.tokenizer.eos_token_id if model.tokenizer.eos_token_id is not None else 0
+
+
+def _fresh_adapters(model: models.Model, trials: Sequence[Trial], inner: Inner) -> adapters.Adapter:
+    """One adapter per trial, leaves with a leading axis N; equal (seed, item) give equal adapters."""
+    seeds = jnp.array([t.seed for t in trials], jnp.uint32)
+    items = jnp.array([t.item for t in trials], jnp.uint32)
+    stacked = jax.eval_shape(models.stack, model.params)
+    return _init_adapters(seeds, items, _Shapes(stacked), inner.rank, inner.alpha, inner.targets)
+
+
+class _Shapes:
+    """Shapes of a parameter tree as a hashable static argument."""
+
+    def __init__(self, tree: Any) -> None:
+        leaves, self.structure = jax.tree.flatten(tree)
+        self.leaves = tuple((x.shape, x.dtype) for x in leaves)
+
+    def __hash__(self) -> int:
+        return hash((self.structure, self.leaves))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Shapes) and (self.structure, self.leaves) == (other.structure, other.leaves)
+
+    @property
+    def tree(self) -> Any:
+        return self.structure.unflatten([jax.ShapeDtypeStruct(*x) for x in self.leaves])
+
+
+@partial(jax.jit, static_argnums=(2, 3, 4, 5))
+def _init_adapters(seeds: jax.Array, items: jax.Array, shapes: _Shapes, rank: int, alpha: float, targets: Any) -> Any:
+    def one(seed: jax.Array, item: jax.Array) -> adapters.Adapter:
+        key = jax.random.fold_in(jax.random.key(seed), item)
+        return adapters.lora.init(key, shapes.tree, rank, alpha, targets)
+
+    return jax.vmap(one)(seeds, items)
+
+
+def _answer(
+    model: models.Model, trained: adapters.Adapter, trials: Sequence[Trial], spare: int, answering: Answering
+) -> list[Outcome]:
+    prompts = [[_prompt(model, t.passage, q.question, answering) for q in t.passage.questions] for t in trials]
+    gold = [[q.answer for q in t.passage.questions] for t in trials]
+    most = max(len(p) for p in prompts)
+    decoding = _decoding(model, answering, [p for ps in prompts for p in ps])
+    outs = generation.generate_batch(
+        model.params, model.config, trained, [*prompts, *[[] for _ in range(spare)]], None, **decoding
+    )
+    rows = packing.bucket(max(most, 1), packing.STEP_BUCKETS)
+    width = None
+    filled = [_gold_rows(model, p, g, rows, width) for p, g in zip(prompts, gold)]
+    width = max(x[0].shape[1] for x in filled)
+    filled = [[np.pad(x, ((0, 0), (0, width - x.shape[1]))) for x in row] for row in filled]
+    tokens, mask, target = (np.stack([f[k] for f in filled] + [filled[0][k]] * spare) for k in range(3))
+    scores = np.asarray(_gold_by_adapter(model.params, model.config, trained, tokens, mask, target))
+    found = [_graded(out.texts, g, s, answering) for out, g, s in zip(outs, gold, scores)]
+    return [_outcome(f) for f in found]
+
+
+def _prompt(model: models.Model, p: Passage, question: str, answering: Answering, show: bool = False) -> str:
+    return qa.answer_prompt(
+        p.title,
+        question,
+        answering.template,
+        context=p.context if show else None,
+        tokenizer=model.tokenizer if answering.chat else None,
+    )
+
+
+def _decoding(model: models.Model, answering: Answering, prompts: Sequence[str]) -> dict[str, Any]:
+    return {"max_new_tokens": answering.max_new_tokens, "stop": answering.stop, "tokenizer": model.tokenizer}
+
+
+def _gold_rows(
+    model: models.Model, prompts: Sequence[str], gold: Sequence[str], rows: int, width: int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Prompt and gold answer as right-padded rows `[rows, T]`: tokens, mask of real tokens, mask of the answer."""
+    encode = model.tokenizer.encode
+    filled: list[tuple[list[int], int]] = []
+    for prompt, answer in zip(prompts, gold):
+        head = encode(prompt)
+        whole = encode(prompt + ("" if prompt[-1:].isspace() else " ") + answer)
+        shared = next((i for i, (a, b) in enumerate(zip(head, whole)) if a != b), len(head))
+        filled.append((whole, min(shared, len(whole) - 1)))
+    width = width or packing.bucket(max((len(w) for w, _ in filled), default=1))
+    tokens, mask, target = (
+        np.zeros((rows, width), np.int32),
+        np.zeros((rows, width), bool),
+        np.zeros((rows, width), bool),
+    )
+    for row, (whole, start) in enumerate(filled):
+        tokens[row, : len(whole)] = whole
+        mask[row, : len(whole)] = True
+        target[row, start : len(whole)] = True
+    return tokens, mask, target
+
+
+@partial(jax.jit, static_argnums=1)
+def _gold_log_likelihood(params: Any, config: Any, tokens: jax.Array, mask: jax.Array, target: jax.Array) -> jax.Array:
+    """Mean log-probability of each row's target tokens: `[B, T]` -> float32 `[B]`, 0 for a row without any."""
+    chosen = jnp.where(target, training.token_log_probs(params, config, tokens, mask), 0.0)
+    return chosen.sum(-1) / jnp.maximum(target.sum(-1, dtype=jnp.float32), 1.0)
+
+
+@partial(jax.jit, static_argnums=1)
+def _gold_by_adapter(
+    params: Any, config: Any, adapters_: Any, tokens: jax.Array, mask: jax.Array, target: jax.Array
+) -> jax.Array:
+    """`_gold_log_likelihood` of N adapters on their own rows: `[N, B, T]` -> float32 `[N, B]`."""
+    score = lambda a, *rows: _gold_log_likelihood(adapters.attach(params, a), config, *rows)  # noqa: E731
+    return jax.vmap(score)(adapters_, tokens, mask, target)
+
+
+def _graded(
+    texts: Sequence[str] | None, gold: Sequence[str], scores: np.ndarray, answering: Answering
+) -> list[tuple[str, bool, float]]:
+    answers = [text.strip() for text in texts or ()]
+    return [(a, grading.correct(a, g, answering.rule), float(s)) for a, g, s in zip(answers, gold, scores)]
+
+
+def _outcome(found: Sequence[tuple[str, bool, float]]) -> Outcome:
+    answers, correct, loglik = (list(column) for column in zip(*found)) if found else ([], [], [])
+    return {"answers": answers, "correct": correct, "loglik": loglik}
+
+
+def _by_passage(found: Sequence[tuple[str, bool, float]], counts: Sequence[int]) -> list[Outcome]:
+    ends = np.cumsum(counts)
+    return [_outcome(found[end - count : end]) for end, count in zip(ends, counts)]
+
+
+def verdicts(outcomes: Sequence[Mapping[str, Any]], field: str = "correct") -> np.ndarray:
+    """One field of all outcomes, question after question: float64 `[questions]`."""
+    return np.array([value for outcome in outcomes for value in outcome[field]], np.float64)

@@ -1,0 +1,285 @@
+"""Knowledge incorporation, single-passage regime (arXiv 2506.10943, section 4.1): rounds of ReST-EM, and evaluation.
+
+Round t: the policy writes edits of passages it has not met, each edit is tried in the inner loop, the best are chosen,
+and the policy is trained on them. Every stage is kept in the run's directory and not done twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from seal_jax.runtime.logging import progress
+
+from seal_jax import models
+from seal_jax.data.squad import Passage
+from seal_jax.runtime.run import Run
+from seal_jax.seal import policy, rest_em, reward
+from seal_jax.seal.edits import training_sequences
+from seal_jax.seal.inner_loop import Outcome, Trial, ask, run_trials
+from seal_jax.seal.settings import Settings
+
+# Seeds of the run are spread so that no two stages share one: training, fresh scores of the chosen, evaluation.
+FRESH_SEED, EVALUATION_SEED = 1_000, 2_000
+
+
+class Scores(NamedTuple):
+    """Outcomes of edits: `outcomes[p][e][s]` of passage p, edit e, seed s, and what was known before, `baseline[p]`."""
+
+    outcomes: list[list[list[Outcome]]]
+    baseline: list[Outcome]
+
+    def rewards(self, kind: str) -> list[list[float]]:
+        """The reward of every edit, `[passages][edits]`."""
+        field = "loglik" if kind == "loglik" else "correct"
+        return [
+            [reward.reward(kind, [o[field] for o in edit], before[field]) for edit in edits]
+            for edits, before in zip(self.outcomes, self.baseline)
+        ]
+
+    def before(self, kind: str) -> list[float]:
+        """What each passage's reward would be without any edit: the floor of `--select positive`."""
+        field = "loglik" if kind == "loglik" else "correct"
+        return [0.0 if kind == "binary" else float(np.mean(o[field])) for o in self.baseline]
+
+
+def score_edits(
+    run: Run,
+    name: str,
+    model: models.Model,
+    passages: Sequence[Passage],
+    edits: Sequence[Sequence[str]],
+    settings: Settings,
+    seeds: Sequence[int],
+) -> Scores:
+    """Try every edit with every seed in the inner loop; the model's own answers are asked for once."""
+    trials = [
+        Trial(f"{p}/{e}/{s}", _texts(text, passage, settings), passage, seed=s, item=1 + p * 1_000 + e)
+        for p, (passage, texts) in enumerate(zip(passages, edits))
+        for e, text in enumerate(texts)
+        for s in seeds
+    ]
+    outcomes = iter(_tried(run, name, model, trials, settings))
+    baseline = _asked(run, f"{name}-before", model, passages, settings)
+    return Scores([[[next(outcomes) for _ in seeds] for _ in texts] for texts in edits], baseline)
+
+
+def train_round(
+    run: Run,
+    name: str,
+    model: models.Model,
+    passages: Sequence[Passage],
+    settings: Settings,
+    seed: int,
+) -> tuple[models.Model, dict[str, Any]]:
+    """One round of ReST-EM: write, try, select, train. Returns the better policy and the round's report."""
+    edits = _written(run, f"{name}/edits", model, passages, settings, seed)
+    seeds = range(seed, seed + settings.seeds)
+    scores = score_edits(run, f"{name}/trials", model, passages, edits, settings, seeds)
+    rewards = scores.rewards(settings.reward)
+    positive = settings.select == "positive"
+    chosen = rest_em.select(
+        rewards,
+        edits,
+        None if positive else settings.k_best,
+        positive=positive,
+        baseline=scores.before(settings.reward),
+    )
+    report = run.stage(
+        f"{name}/selection", lambda: _report(run, name, model, passages, edits, scores, chosen, settings, seed)
+    )
+    rows = rest_em.sft_rows(policy.prompts(model, passages, settings.edits), edits, chosen)
+    rest_em.write_sft_jsonl(run.dir / "stages" / name / "sft.jsonl", rows)
+    return update(run, name, model, rows, settings, seed), report
+
+
+def random_round(
+    run: Run,
+    name: str,
+    model: models.Model,
+    passages: Sequence[Passage],
+    settings: Settings,
+    seed: int,
+    counts: Sequence[int],
+) -> models.Model:
+    """The control of `train_round`: trained on as many edits of each passage, chosen at random and never tried."""
+    edits = _written(run, f"{name}/edits", model, passages, settings, seed)
+    chosen = rest_em.random_choice(edits, counts, seed)
+    rows = rest_em.sft_rows(policy.prompts(model, passages, settings.edits), edits, chosen)
+    return update(run, name, model, rows, settings, seed)
+
+
+def update(
+    run: Run, name: str, model: models.Model, rows: Sequence[dict[str, str]], settings: Settings, seed: int
+) -> models.Model:
+    """Train the policy on rows and merge; the adapter is kept as `stages/NAME/policy.tree`."""
+
+    def trained() -> Any:
+        adapter, losses = policy.improve(model, rows, settings.policy, seed)
+        for step, loss in enumerate(losses):
+            run.log({"stage": f"{name}/policy", "step": step, "loss": loss})
+        return adapter
+
+    return policy.merge(model, run.stage(f"{name}/policy", trained, kind="tree"))
+
+
+def evaluate(
+    run: Run,
+    name: str,
+    model: models.Model,
+    passages: Sequence[Passage],
+    settings: Settings,
+    seed: int,
+    *,
+    edits: Sequence[str] | None = None,
+    writer: models.Model | None = None,
+    show_passage: bool = False,
+    adapt: bool = True,
+) -> dict[str, Any]:
+    """Accuracy and gold log-likelihood over passages after adapting to one edit each.
+
+    edits: given ones ("" adapts to the passage alone); default: written by `writer`, or by the model itself.
+    adapt=False only asks, with the passage in the prompt if `show_passage`. Each figure is the mean over passages of
+    the mean over questions, and its standard error is over passages. "by_passage" holds what paired comparisons need.
+    """
+    if not adapt:
+        outcomes = _asked(run, name, model, passages, settings, show_passage)
+    else:
+        if edits is None:
+            one = settings.edits.__class__(**{**vars(settings.edits), "count": 1})
+            written = _written(run, f"{name}-edits", writer or model, passages, settings, seed, one)
+            edits = [texts[0] for texts in written]
+        trials = [
+            Trial(str(p), _texts(text, passage, settings), passage, seed=EVALUATION_SEED + seed, item=p)
+            for p, (passage, text) in enumerate(zip(passages, edits))
+        ]
+        outcomes = _tried(run, name, model, trials, settings)
+    return summary(outcomes)
+
+
+def transfer(
+    run: Run,
+    name: str,
+    model: models.Model,
+    passages: Sequence[Passage],
+    edits: Sequence[str],
+    settings: Settings,
+    seed: int,
+) -> dict[str, Any]:
+    """`evaluate` with each passage's questions asked after adapting to *another* passage and its edit."""
+    trials = []
+    for p, passage in enumerate(passages):
+        other = (p + 1) % len(passages)
+        texts = _texts(edits[other], passages[other], settings)
+        trials.append(Trial(str(p), texts, passage, seed=EVALUATION_SEED + seed, item=p))
+    return summary(_tried(run, name, model, trials, settings))
+
+
+def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Means over passages with standard errors, and the values by passage they are made of."""
+    by_passage = {
+        "accuracy": [float(np.mean(o["correct"])) for o in outcomes if o["correct"]],
+        "loglik": [float(np.mean(o["loglik"])) for o in outcomes if o["correct"]],
+    }
+    count = len(by_passage["accuracy"])
+    if not count:
+        raise ValueError("none of the passages has a question: nothing can be evaluated")
+    error = lambda values: reward.sample_std(values) / count**0.5  # noqa: E731
+    return {
+        "accuracy": float(np.mean(by_passage["accuracy"])),
+        "stderr": error(by_passage["accuracy"]),
+        "loglik": float(np.mean(by_passage["loglik"])),
+        "loglik_stderr": error(by_passage["loglik"]),
+        "passages": count,
+        "questions": sum(len(o["correct"]) for o in outcomes),
+        "by_passage": by_passage,
+    }
+
+
+def compare(a: dict[str, Any], b: dict[str, Any], field: str = "accuracy") -> dict[str, float]:
+    """Mean difference a - b of two evaluations on the same passages and its standard error, clustered by passage."""
+    values = a["by_passage"][field], b["by_passage"][field]
+    difference, error = reward.paired(*values, range(len(values[0])))
+    return {"difference": difference, "stderr": error}
+
+
+def _texts(edit: str, passage: Passage, settings: Settings) -> list[str]:
+    return training_sequences(edit, passage.title, passage.context, settings.inner.split_newlines)
+
+
+def _tried(run: Run, name: str, model: models.Model, trials: Sequence[Trial], settings: Settings) -> list[Outcome]:
+    def compute() -> list[Outcome]:
+        with progress(name, len(trials)) as advance:
+            return run_trials(model, trials, settings.inner, settings.answering, run.items(name), advance)
+
+    return run.stage(name, compute)
+
+
+def _asked(
+    run: Run,
+    name: str,
+    model: models.Model,
+    passages: Sequence[Passage],
+    settings: Settings,
+    show_passage: bool = False,
+) -> list[Outcome]:
+    return run.stage(name, lambda: ask(model, passages, settings.answering, show_passage))
+
+
+def _written(
+    run: Run,
+    name: str,
+    model: models.Model,
+    passages: Sequence[Passage],
+    settings: Settings,
+    seed: int,
+    edits: Any = None,
+) -> list[list[str]]:
+    edits = edits or settings.edits
+
+    def compute() -> list[list[str]]:
+        with progress(name, len(passages) * edits.count) as advance:
+            return policy.write_edits(model, passages, edits, seed, run.items(name), advance)
+
+    return run.stage(name, compute)
+
+
+def _report(
+    run: Run,
+    name: str,
+    model: models.Model,
+    passages: Sequence[Passage],
+    edits: Sequence[Sequence[str]],
+    scores: Scores,
+    chosen: Sequence[Sequence[int]],
+    settings: Settings,
+    seed: int,
+) -> dict[str, Any]:
+    """Reward statistics of a round, with the chosen edits scored again on a fresh seed."""
+    picked = [(p, c[0]) for p, c in enumerate(chosen) if c]
+    again = score_edits(
+        run,
+        f"{name}/fresh",
+        model,
+        [passages[p] for p, _ in picked],
+        [[edits[p][e]] for p, e in picked],
+        settings,
+        [FRESH_SEED + seed],
+    )
+    rewards = scores.rewards(settings.reward)
+    noise = reward.selection_noise(
+        [rewards[p] for p, _ in picked], [e for _, e in picked], [r[0] for r in again.rewards(settings.reward)]
+    )
+    flat = np.array([r for row in rewards for r in row])
+    return {
+        "reward": settings.reward,
+        "edits": len(flat),
+        "mean": float(flat.mean()),
+        "std": float(flat.std()),
+        "quantiles": np.quantile(flat, [0, 0.25, 0.5, 0.75, 1]).tolist(),
+        "before": float(np.mean(scores.before(settings.reward))),
+        "chosen": [list(c) for c in chosen],
+        "rewards": rewards,
+        "selection": noise,
+    }
