@@ -91,12 +91,12 @@ def epoch_batches(
     steps = needed if steps is None else steps
     if steps < needed:
         raise ValueError(
-            f"{len(sequences)} sequences in {epochs} epochs of {batch_size} a step: {needed} steps, not {steps}"
+            f"{len(sequences)} sequences, {epochs} epochs, {batch_size} a step: {needed} steps, not {steps}"
         )
     batch = _empty(steps, batch_size, length, pad_id)
     per_epoch = steps_needed(len(sequences), 1, batch_size)
     for epoch in range(epochs):
-        for place, index in enumerate(_order(len(sequences), seed, item, epoch)):
+        for place, index in enumerate(permutation(len(sequences), seed, item, epoch)):
             row = epoch * per_epoch + place // batch_size, place % batch_size
             n = lengths[index]
             batch["tokens"][*row, :n] = sequences[index]
@@ -120,6 +120,12 @@ def completion_batches(
     if cut:
         logger.warning("%d of %d completions run over %d tokens and were cut", cut, len(sequences), max_length)
     return epoch_batches(sequences, loss_start=[len(prompt) for prompt, _ in pairs], **settings)
+
+
+def permutation(count: int, *counter: int) -> np.ndarray:
+    """A random order of `range(count)`, a function of the integers (>= 0) in `counter` alone, in any numpy version."""
+    raw = np.random.Philox(np.random.SeedSequence(counter)).random_raw(count)
+    return np.argsort(np.atleast_1d(raw), kind="stable")
 
 
 def steps_needed(sequences: int, epochs: int, batch_size: int = 1) -> int:
@@ -203,10 +209,6 @@ def _joins(groups: dict[tuple[int, int], list[int]]) -> Iterator[tuple[int, tupl
     for one, other in itertools.combinations(sorted(groups), 2):
         area = max(one[0], other[0]) * max(one[1], other[1])
         yield sum((area - s * t) * len(groups[s, t]) for s, t in (one, other)), one, other
-
-
-def _order(count: int, seed: int, item: int, epoch: int) -> np.ndarray:
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, item, epoch]))).permutation(count)
 
 
 def _empty(steps: int, rows: int, length: int, pad_id: int) -> Batch:

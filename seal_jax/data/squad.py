@@ -43,7 +43,7 @@ def load_squad(path: str | pathlib.Path) -> list[Passage]:
     Raises ValueError that says where: an empty file, a byte that is not UTF-8, invalid JSON, a missing key or a value
     of the wrong type; or if no passage has a question.
     """
-    passages = [passage_of(item, f"{path}: {where}") for where, item in _items(pathlib.Path(path))]
+    passages = [passage_of(item, where) for where, item in _items(pathlib.Path(path))]
     asked = [passage for passage in passages if passage.questions]
     if not asked:
         raise ValueError(f"{path}: none of the {len(passages)} passages has a question with an answer")
@@ -93,12 +93,12 @@ def _grouped(path: pathlib.Path) -> list[tuple[str, Any]]:
     text = _decode(path)
     if path.suffix == ".jsonl":
         lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        return [(f"line {number}", _parse(line, path, number)) for number, line in lines]
+        return [(f"{path}: line {number}", _parse(line, path, number)) for number, line in lines]
     loaded = _parse(text, path)
     loaded = loaded["data"] if isinstance(loaded, dict) and "data" in loaded else loaded
     if not isinstance(loaded, list):
         raise ValueError(f'{path}: expected a list of passages or {{"data": [...]}}, not a {type(loaded).__name__}')
-    return [(f"item {index}", item) for index, item in enumerate(loaded)]
+    return [(f"{path}: item {index}", item) for index, item in enumerate(loaded)]
 
 
 def _decode(path: pathlib.Path) -> str:

@@ -27,6 +27,8 @@ def edit_prompt(passage: Passage, kind: str = "implications", *, tokenizer: Any 
     template = load_template(kind, ("title", "context"), PROMPTS)
     if tokenizer is not None:
         instruction = template.split("{title}")[0].removesuffix("Passage:\n").strip()
+        if not instruction:
+            raise ValueError(f"edit kind {kind!r} has no instruction before the passage, so it has no chat form")
         return chat(tokenizer, instruction, f"{passage.title}\n{passage.context}")
     return fill(template, title=passage.title, context=passage.context)
 
@@ -47,9 +49,9 @@ def training_sequences(completion: str, title: str, context: str, split_newlines
 
 def _question_pairs(completion: str) -> list[str]:
     first, *rest = _BEFORE_LABEL.split(completion.strip())
-    # The prompt ends with the label of the first question, so the model does not repeat it.
-    first = first if first.startswith("Question") else f"Question 1: {first}"
-    return [first, *rest]
+    # The prompt ends with the label of the first question, so the model does not repeat it. Only a part that gets the
+    # label is stripped: the line end that the others keep is the reference's, and its recorded sequences hold it.
+    return [first if first.startswith("Question") else f"Question 1: {first.strip()}", *rest]
 
 
 def _lines(segments: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-import numpy as np
+from seal_jax.data.packing import permutation
 
 
 def select(
@@ -30,9 +30,7 @@ def select(
         raise ValueError("positive=True keeps edits that are above the baseline: give the baseline of each passage")
     floors = [float("-inf")] * len(rewards) if baseline is None or not positive else baseline
     if not len(rewards) == len(completions) == len(floors):
-        raise ValueError(
-            f"{len(rewards)} passages have rewards, {len(completions)} completions, {len(floors)} a baseline"
-        )
+        raise ValueError(f"passages: {len(rewards)} with rewards, {len(completions)} with edits, {len(floors)} floors")
     return [_best(*passage, k_best, number) for number, passage in enumerate(zip(rewards, completions, floors))]
 
 
@@ -55,8 +53,7 @@ def random_choice(completions: Sequence[Sequence[str]], counts: Sequence[int], s
     chosen = []
     for passage, (texts, count) in enumerate(zip(completions, counts)):
         eligible = [i for i, text in enumerate(texts) if text.strip()]
-        generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, passage])))
-        chosen.append([eligible[i] for i in generator.permutation(len(eligible))[:count]])
+        chosen.append([eligible[i] for i in permutation(len(eligible), seed, passage)[:count]])
     return chosen
 
 
@@ -65,9 +62,7 @@ def sft_rows(
 ) -> list[dict[str, str]]:
     """`{"prompt", "completion"}` of every chosen edit, in order of passages; the completion is stripped."""
     if not len(prompts) == len(completions) == len(chosen):
-        raise ValueError(
-            f"{len(prompts)} prompts, {len(completions)} completions and {len(chosen)} choices do not match"
-        )
+        raise ValueError(f"passages: {len(prompts)} with prompts, {len(completions)} with edits, {len(chosen)} chosen")
     return [
         {"prompt": prompt, "completion": texts[index].strip()}
         for prompt, texts, indices in zip(prompts, completions, chosen)
