@@ -126,11 +126,12 @@ def selection_noise(rewards: Sequence[Sequence[float]], chosen: Sequence[int], f
 
     rewards: of each passage's edits, used to choose; chosen: the index taken; fresh: that edit's reward on the new
     seed. Gives the means over passages `all`, `selected` and `fresh`, and `noise_share`, the part of
-    `selected - all` that `fresh` does not confirm (0 where there is no lead).
+    `selected - all` that `fresh` does not confirm (0 where there is no lead). Edits whose fine-tune diverged, with a
+    reward of -inf, do not count in `all`.
     """
     if not len(rewards) == len(chosen) == len(fresh):
         raise ValueError(f"{len(rewards)} passages, {len(chosen)} choices and {len(fresh)} fresh rewards do not match")
-    everything = float(np.mean([np.mean(row) for row in rewards]))
+    everything = float(np.mean([np.mean([r for r in row if np.isfinite(r)]) for row in rewards]))
     selected = float(np.mean([row[index] for row, index in zip(rewards, chosen)]))
     again = float(np.mean(fresh))
     share = (selected - again) / (selected - everything) if selected > everything else 0.0

@@ -111,6 +111,7 @@ def test_paired_and_cluster_means():
 def test_selection_noise():
     noise = R.selection_noise([[0.0, 1.0], [0.5, 0.5]], [1, 0], [0.5, 0.75])
     assert noise == {"all": 0.5, "selected": 0.75, "fresh": 0.625, "noise_share": 0.5}
+    assert R.selection_noise([[0.0, 1.0, float("-inf")], [0.5]], [1, 0], [0.5, 0.75]) == noise
     assert R.selection_noise([[0.5]], [0], [0.1])["noise_share"] == 0.0
     with pytest.raises(ValueError, match="1 passages, 2 choices and 1 fresh rewards"):
         R.selection_noise([[0.5]], [0, 0], [0.1])
