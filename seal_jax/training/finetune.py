@@ -146,7 +146,8 @@ def _checked(program: _Program, adapter: Any, batches: Batch, hyper: Hyper) -> H
         wanted = "[N, S, ...]" if program.batched else "[S, ...]"
         raise ValueError(f"batches need equal leading axes {wanted}, got {shapes}")
     if "tokens" in shapes and (len(shapes["tokens"]) != axes + 2 or shapes["tokens"] != shapes.get("mask")):
-        raise ValueError(f'batches["tokens"] and ["mask"] must both be {"[N, " * (axes - 1)}[S, B, T], got {shapes}')
+        wanted = "[N, S, B, T]" if program.batched else "[S, B, T]"
+        raise ValueError(f'batches["tokens"] and ["mask"] must both be {wanted}, got {shapes}')
     head = next(iter(heads))
     lead = {jnp.shape(x)[:1] for x in jax.tree.leaves(adapter)}
     if program.batched and lead != {head[:1]}:
