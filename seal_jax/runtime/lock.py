@@ -13,8 +13,12 @@ from typing import IO
 Lock = IO[str]
 
 
+class DirectoryInUseError(RuntimeError):
+    """Another process is writing the directory."""
+
+
 def acquire(path: str | os.PathLike[str]) -> Lock:
-    """Take the lock file `path`, or raise RuntimeError naming who holds it.
+    """Take the lock file `path`, or raise DirectoryInUseError naming who holds it.
 
     The file stays where it is; what counts is the kernel's lock on it, so one left by a dead process is simply taken
     over. On file systems without locks (some network mounts) a warning is given and the lock is not enforced.
@@ -25,7 +29,7 @@ def acquire(path: str | os.PathLike[str]) -> Lock:
     except BlockingIOError:
         holder = _holder(handle)
         handle.close()
-        raise RuntimeError(
+        raise DirectoryInUseError(
             f"{pathlib.Path(path).parent} is being written by {holder}; wait for it, stop it, or use another --out"
         ) from None
     except OSError as error:

@@ -34,9 +34,10 @@ OWN = ("config.json", "metrics.jsonl", "metrics.jsonl.damaged", "result.json", "
 class Run:
     """One run in one directory; a context manager that holds the directory's lock.
 
-    out_dir: made if missing. config: a dataclass or dict of settings, compared on resume except for `settings.NOT_SETTINGS`.
-    restart: delete what an earlier run left there and begin again.
-    Raises ValueError if the directory holds a run with other settings, RuntimeError if another process is writing it.
+    out_dir: made if missing. config: a dataclass or dict of settings, compared on resume except for
+    `settings.NOT_SETTINGS`. restart: delete what an earlier run left there and begin again.
+    Raises ValueError if the directory holds a run with other settings, DirectoryInUseError if another process is
+    writing it.
     """
 
     def __init__(self, out_dir: str | os.PathLike[str], config: Any, restart: bool = False) -> None:

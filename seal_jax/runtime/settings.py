@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from seal_jax.runtime.files import read_json, to_plain, write_json
+from seal_jax.runtime.files import DamagedFileError, read_json, to_plain, write_json
 
 NOT_SETTINGS = ("out", "restart", "json")
-"""Arguments that do not change a number, so they may differ when a run is resumed."""
+"""Top-level fields that do not change a number, so they may differ when a run is resumed."""
 
 
 def check_or_write(folder: pathlib.Path, config: Any) -> bool:
@@ -27,7 +27,11 @@ def check_or_write(folder: pathlib.Path, config: Any) -> bool:
         made_with = {"seal_jax": _version("seal-jax"), "jax": _version("jax"), "python": platform.python_version()}
         write_json(path, {**plain, "_made_with": made_with})
         return False
-    changed = _differences(read_json(path), plain, skip=(*NOT_SETTINGS, "_made_with"))
+    try:
+        known = read_json(path)
+    except DamagedFileError as error:
+        raise DamagedFileError(f"{error}; pass --restart to begin the run again, or another --out") from error
+    changed = _differences(known, plain, skip=(*NOT_SETTINGS, "_made_with"))
     if changed:
         raise ValueError(
             f"{folder} holds a run with other settings: {'; '.join(changed)}. "
@@ -43,9 +47,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _differences(
-    old: Any, new: Any, prefix: str = "", skip: Sequence[str] = (*NOT_SETTINGS, "_made_with")
-) -> list[str]:
+def _differences(old: Any, new: Any, prefix: str = "", skip: Sequence[str] = ()) -> list[str]:
     if not (isinstance(old, dict) and isinstance(new, dict)):
         return [] if old == new else [f"{prefix.removesuffix('.')} was {old!r}, now {new!r}"]
     absent = "(not set)"
