@@ -15,8 +15,8 @@ LAST = ("with_passage", "oracle")
 def accuracy_per_round(path: str | os.PathLike[str], result: Mapping[str, Any], title: str | None = None) -> None:
     """Write a PNG of the accuracy of every condition in `result`, with one standard error up and down.
 
-    result: `{name: {"accuracy": 0..1, "stderr": same unit or None}}`; other entries ("seconds") are passed over. Baselines
-    come first, then the rounds in their order, then what bounds them from above ("with_passage", "oracle").
+    result: `{name: {"accuracy": 0..1, "stderr": same unit or None}}`; other entries ("seconds") are passed over.
+    Baselines come first, then the rounds in their order, then what bounds them from above ("with_passage", "oracle").
     Raises ValueError if no entry has an accuracy.
     """
     names = conditions(result)

@@ -1,0 +1,101 @@
+"""Find the command, parse its arguments, run it, print its report, turn our errors into one line."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from seal_jax import __version__
+from seal_jax.cli.report import Report, show
+from seal_jax.runtime.lock import DirectoryInUseError
+
+COMMANDS: dict[str, str] = {
+    "demo": "SEAL end to end on the embedded world, in minutes, with the table and the figure",
+    "generate": "continue prompts with a model, and an adapter if you like",
+    "convert": "rewrite a checkpoint or an adapter: another dtype, adapter merged, HF or PEFT layout",
+    "bench": "run one of the repository's benchmarks",
+    "seal": "self-edits: write them, train on the best, evaluate (edits, train, evaluate)",
+}
+"""Commands in the order of the help, each a module of this package of the same name."""
+
+INTERRUPTED = 130  # what shells use for a process ended by Ctrl-C
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return its exit code.
+
+    0: done. 2: wrong arguments or bad input, told in one line on standard error; with SEAL_JAX_DEBUG=1 the stack trace
+    is shown as well. 130: stopped by Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # generated text may hold what the terminal's encoding does not
+            stream.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help(), file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"seal-jax {__version__}")
+        return 0
+    if arguments[0] not in COMMANDS:
+        close = difflib.get_close_matches(arguments[0], COMMANDS, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; the commands are {', '.join(COMMANDS)}"
+        return _fail(f"there is no command {arguments[0]!r}{hint}")
+    return _run(arguments[0], arguments[1:])
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    import tyro
+
+    module = importlib.import_module(f"seal_jax.cli.{name}")
+    try:
+        command = tyro.cli(
+            module.Command,
+            prog=f"seal-jax {name}",
+            description=COMMANDS[name],
+            args=arguments,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+        show(_call(command), command.json)
+    except (ValueError, OSError, DirectoryInUseError) as error:
+        if os.environ.get("SEAL_JAX_DEBUG") == "1":
+            raise
+        return _fail(_message(error))
+    except KeyboardInterrupt:
+        _fail("stopped; what was finished is kept, and the same command goes on from there")
+        return INTERRUPTED
+    return 0
+
+
+def _call(command: Any) -> Report:
+    """Run a command; with --json, what libraries print on standard output goes to standard error instead."""
+    with contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext():
+        return command()
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _fail(message: str) -> int:
+    print(f"seal-jax: error: {message}", file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    rows = "\n".join(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items())
+    return (
+        "usage: seal-jax COMMAND [arguments]\n\n"
+        "Language models that adapt themselves.\n\n"
+        f"commands:\n{rows}\n\n"
+        "seal-jax COMMAND --help   the arguments of a command\n"
+        "seal-jax --version        the version"
+    )
