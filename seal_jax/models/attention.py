@@ -32,3 +32,20 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) 
     query `[B, T, H, d]`, key and value `[B, S, K, d]` with K dividing H, mask bool `[B, 1, T, S]` -> `[B, T, H, d]`.
     """
     return jax.nn.dot_product_attention(query, key, value, mask=mask)
+
+
+def attend_cached(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
+    """`attend` for keys and values as the cache keeps them, `[B, K, S, d]`: no copy of the cache is made.
+
+    query `[B, T, H, d]`, mask bool `[B, 1, T, S]` -> `[B, T, H, d]`.
+    """
+    batch, length, heads, width = query.shape
+    groups = key.shape[1]
+    query = query.reshape(batch, length, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
+    folded = query.reshape(batch, groups, -1, width)
+    logits = jnp.einsum("bkmd,bksd->bkms", folded, key, preferred_element_type=jnp.float32) * width**-0.5
+    logits = logits.reshape(*query.shape[:-1], -1)
+    logits = jnp.where(mask[:, :, None], logits, jnp.finfo(jnp.float32).min)
+    weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype).reshape(batch, groups, -1, key.shape[2])
+    y = jnp.einsum("bkms,bksd->bkmd", weights, value).reshape(query.shape)
+    return y.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)

@@ -13,8 +13,8 @@ from seal_jax.models.config import Config
 class Cache(NamedTuple):
     """Keys and values of S slots. All rows write the same slots; a padded slot is simply not `valid`.
 
-    keys, values: one `[B, S, kv_heads, head_dim]` array per layer; positions: int32 `[B, S]`;
-    valid: bool `[B, S]`; index: int32 `[]`, the next slot to write.
+    keys, values: one `[B, kv_heads, S, head_dim]` array per layer, heads first so that a step of decoding multiplies
+    them where they lie; positions: int32 `[B, S]`; valid: bool `[B, S]`; index: int32 `[]`, the next slot to write.
     """
 
     keys: tuple[jax.Array, ...]
@@ -26,7 +26,7 @@ class Cache(NamedTuple):
 
 def init_cache(config: Config, batch: int, slots: int, dtype: jnp.dtype | str = jnp.float32) -> Cache:
     """An empty cache for `batch` sequences of up to `slots` tokens, pads included."""
-    shape = (batch, slots, config.num_kv_heads, config.head_dim)
+    shape = (batch, config.num_kv_heads, slots, config.head_dim)
     layers = range(config.num_layers)
     return Cache(
         keys=tuple(jnp.zeros(shape, dtype) for _ in layers),
@@ -38,5 +38,7 @@ def init_cache(config: Config, batch: int, slots: int, dtype: jnp.dtype | str = 
 
 
 def write(slots: jax.Array, new: jax.Array, index: jax.Array) -> jax.Array:
-    """Put `new` `[B, T, ...]` into `slots` `[B, S, ...]` at slot `index`."""
-    return jax.lax.dynamic_update_slice_in_dim(slots, new.astype(slots.dtype), index, axis=1)
+    """Put `new` `[B, T]` into `slots` `[B, S]`, or `[B, T, K, d]` into `[B, K, S, d]`, at slot `index`."""
+    if new.ndim == 4:
+        new = new.swapaxes(1, 2)
+    return jax.lax.dynamic_update_slice_in_dim(slots, new.astype(slots.dtype), index, axis=slots.ndim // 2)

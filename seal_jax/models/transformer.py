@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from seal_jax.adapters.weights import dot
 from seal_jax.models import rope
-from seal_jax.models.attention import attend, causal_mask, positions_of
+from seal_jax.models.attention import attend, attend_cached, causal_mask, positions_of
 from seal_jax.models.cache import Cache, write
 from seal_jax.models.config import Config
 
@@ -86,10 +86,11 @@ class Attention(nn.Module):
             q = RMSNorm(c.norm_eps, name="q_norm")(q)
             k = RMSNorm(c.norm_eps, name="k_norm")(k)
         q, k = rope.rotate(q, *rotation), rope.rotate(k, *rotation)
-        if slots is not None:
+        if slots is None:
+            y = attend(q, k, v, mask)
+        else:
             slots = (write(slots[0], k, index), write(slots[1], v, index))
-            k, v = slots[0].astype(q.dtype), slots[1].astype(q.dtype)
-        y = attend(q, k, v, mask)
+            y = attend_cached(q, slots[0].astype(q.dtype), slots[1].astype(q.dtype), mask)
         y = y.reshape(*y.shape[:-2], c.num_heads * c.head_dim)
         return Linear(c.hidden_size, c.output_bias, name="o_proj")(y), slots
 
