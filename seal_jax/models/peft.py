@@ -25,6 +25,7 @@ from seal_jax.models.tensors import TensorFiles, read_json, save_tensors, write_
 from seal_jax.models.transformer import Params
 
 CONFIG, TENSORS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
+_BASE = (".weight", ".base_layer.weight")
 _INITS = (None, True, False, "gaussian", "eva", "orthogonal")  # the others change the base weights as well
 _READ = ("r", "lora_alpha", "rank_pattern", "alpha_pattern", "target_modules", "peft_type", "bias", "init_lora_weights")
 # These do not change what a loaded adapter computes. Any other field must be absent or empty.
@@ -116,7 +117,7 @@ def load_peft(path: str | Path, params: Params, config: Config) -> Adapter:
         others = ", ".join(sorted(p.name for p in folder.glob("*.bin"))) or "none of its kind"
         raise CheckpointError(f"{folder}: no {TENSORS} (found: {others}); .bin files are not read")
     files = TensorFiles([folder / TENSORS])
-    found = _covered(files, fields, config)
+    found = _covered(files, fields, params, config)
     adapter = {leaf.path: _load_entry(leaf, files, fields) for leaf in found}
     try:
         jax.eval_shape(attach, params, adapter)
@@ -138,16 +139,17 @@ def _check_config(fields: Fields) -> None:
             raise fields.child(name).refuse(odd[0], "module names without regular-expression syntax")
 
 
-def _covered(files: TensorFiles, fields: Fields, config: Config) -> list[Leaf]:
+def _covered(files: TensorFiles, fields: Fields, params: Params, config: Config) -> list[Leaf]:
     """The kernels that the file adapts, once every tensor in it is accounted for."""
-    kernels = [leaf for leaf in leaves(config) if leaf.transposed]
+    every = leaves(config)
+    kernels = [leaf for leaf in every if leaf.transposed]
     names = {leaf.path: [f"{PREFIX}{m}.lora_{ab}.weight" for m in _modules(leaf) for ab in "AB"] for leaf in kernels}
-    known = {name for group in names.values() for name in group}
+    known = [name for group in names.values() for name in group]
     for name in files:
-        if name not in known:
+        if name not in known and not _is_base_copy(name, files, params, every):
+            like = next((k for k in known if k.endswith(name)), known[0])
             raise CheckpointError(
-                f"{files.path(name)}: tensor {name!r} is not a LoRA factor of this model; "
-                f"expected names like {names[kernels[0].path][0]!r}"
+                f"{files.path(name)}: tensor {name!r} is not a LoRA factor of this model; expected names like {like!r}"
             )
     found = [leaf for leaf in kernels if any(name in files for name in names[leaf.path])]
     missing = [name for leaf in found for name in names[leaf.path] if name not in files]
@@ -158,6 +160,24 @@ def _covered(files: TensorFiles, fields: Fields, config: Config) -> list[Leaf]:
     if missing or not found:
         raise CheckpointError(f"{fields.where}: tensor {missing[0] if missing else 'lora_A'!r} is missing beside it")
     return found
+
+
+def _is_base_copy(name: str, files: TensorFiles, params: Params, every: list[Leaf]) -> bool:
+    """PEFT adds the unchanged embedding or head to an adapter that targets one of them. A changed one is an error."""
+    outer = {
+        PREFIX + leaf.names[0].replace(".weight", end): leaf for leaf in every if not leaf.stacked for end in _BASE
+    }
+    if name not in outer:
+        return False
+    module, leaf = outer[name].path.split("/")
+    ours = np.asarray(params[module][leaf])
+    stored = files.read_as(name, outer[name].tensor_shape, ours.dtype.name)
+    if not np.array_equal(stored, ours.T if outer[name].transposed else ours):
+        raise CheckpointError(
+            f"{files.path(name)}: tensor {name!r} differs from the base model's; only LoRA factors can be loaded, "
+            "a copy of the base weight must be exact"
+        )
+    return True
 
 
 def _load_entry(leaf: Leaf, files: TensorFiles, fields: Fields) -> Entry:

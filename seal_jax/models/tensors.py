@@ -25,7 +25,7 @@ def read_json(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; a checkpoint directory has config.json and {SINGLE}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a JSON object in UTF-8 ({error})") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: holds a {type(values).__name__}; expected a JSON object")
@@ -81,7 +81,8 @@ class TensorFiles:
 
 def copy_finite(target: np.ndarray, tensor: np.ndarray, source: str) -> None:
     """`target[...] = tensor` in the dtype of `target`; CheckpointError naming `source` if that has NaN or inf."""
-    target[...] = tensor
+    with np.errstate(over="ignore"):  # the line below says so better
+        target[...] = tensor
     if not np.isfinite(target).all():
         raise CheckpointError(f"{source} has NaN or inf as {target.dtype}; expected finite values")
 
