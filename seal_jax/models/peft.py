@@ -54,13 +54,21 @@ def save_peft(path: str | Path, adapter: Adapter, config: Config) -> None:
             at = i if kernels[key].stacked else ()
             tensors[f"{PREFIX}{module}.lora_A.weight"] = np.ascontiguousarray(a[at].T)
             tensors[f"{PREFIX}{module}.lora_B.weight"] = np.ascontiguousarray(b[at].T)
-            ranks[module], alphas[module] = a.shape[-1], float(scale[at]) * a.shape[-1]
+            ranks[module], alphas[module] = a.shape[-1], _alpha(scale[at], a.shape[-1])
     if not tensors:
         raise CheckpointError("the adapter is empty; expected at least one LoRA entry")
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / TENSORS, tensors)
     write_json(folder / CONFIG, _config_json(ranks, alphas))
+
+
+def _alpha(scale: np.ndarray, rank: int) -> float:
+    """The alpha whose `alpha / rank` is `scale` in float32, preferring few digits."""
+    exact = float(scale) * rank
+    short = float(f"{exact:.6g}")
+    alpha = short if np.float32(short / rank) == scale else exact
+    return int(alpha) if alpha.is_integer() else alpha
 
 
 def _modules(leaf: Leaf) -> list[str]:
@@ -87,20 +95,19 @@ def _check_entry(path: str, entry: Entry, kernels: Mapping[str, Leaf]) -> None:
 
 def _config_json(ranks: dict[str, int], alphas: dict[str, float]) -> dict[str, Any]:
     rank, alpha = next(iter(ranks.values())), next(iter(alphas.values()))
-    plain = lambda x: int(x) if float(x).is_integer() else x  # noqa: E731
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": None,
         "inference_mode": True,
         "r": rank,
-        "lora_alpha": plain(alpha),
+        "lora_alpha": alpha,
         "lora_dropout": 0.0,
         "bias": "none",
         "fan_in_fan_out": False,
         "target_modules": sorted({module.split(".")[-1] for module in ranks}),
         "rank_pattern": {module: r for module, r in ranks.items() if r != rank},
-        "alpha_pattern": {module: plain(a) for module, a in alphas.items() if a != alpha},
+        "alpha_pattern": {module: a for module, a in alphas.items() if a != alpha},
     }
 
 
@@ -164,9 +171,8 @@ def _covered(files: TensorFiles, fields: Fields, params: Params, config: Config)
 
 def _is_base_copy(name: str, files: TensorFiles, params: Params, every: list[Leaf]) -> bool:
     """PEFT adds the unchanged embedding or head to an adapter that targets one of them. A changed one is an error."""
-    outer = {
-        PREFIX + leaf.names[0].replace(".weight", end): leaf for leaf in every if not leaf.stacked for end in _BASE
-    }
+    single = [leaf for leaf in every if not leaf.stacked]
+    outer = {PREFIX + leaf.names[0].replace(".weight", end): leaf for leaf in single for end in _BASE}
     if name not in outer:
         return False
     module, leaf = outer[name].path.split("/")

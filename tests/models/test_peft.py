@@ -17,6 +17,7 @@ CONFIG = models.Config("llama", 64, 32, 48, 2, 4, 2, 8, 64)
 TENSORS = "adapter_model.safetensors"
 Q_PATH = "layers/self_attn/q_proj/kernel"
 Q_NAME = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+HEAD_NAME = "base_model.model.lm_head.weight"
 TOKENS = np.random.default_rng(0).integers(0, 64, (2, 9), np.int32)
 
 
@@ -177,12 +178,13 @@ def test_setting_other_than_plain_lora_is_refused_by_name(folder, params, field,
         ),
         (lambda t: t.update({Q_NAME: t[Q_NAME][:2].copy()}), [Q_NAME, "(2, 32)", "(3, 32)"]),
         (lambda t: t.update({Q_NAME: np.full((3, 32), np.nan, np.float32)}), [Q_NAME, "NaN"]),
+        (lambda t: t.update({HEAD_NAME: np.ones((64, 32), np.float32)}), [HEAD_NAME, "base model"]),
         (
-            lambda t: t.update({"base_model.model.lm_head.weight": np.ones((64, 32), np.float32)}),
-            ["lm_head.weight", "base"],
+            lambda t: t.update({HEAD_NAME + "s": np.ones((64, 32), np.float32)}),
+            [HEAD_NAME + "s", "expected names like"],
         ),
     ],
-    ids=["half", "target", "empty", "prefix", "shape", "nan", "extra"],
+    ids=["half", "target", "empty", "prefix", "shape", "nan", "head", "extra"],
 )
 def test_bad_tensor_is_named(folder, params, change, words):
     tensors = load_file(folder / TENSORS)
