@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from seal_jax.runtime import Run
 
 
 class Report(NamedTuple):
@@ -13,6 +16,23 @@ class Report(NamedTuple):
     rows: Sequence[Mapping[str, Any]] = ()
     title: str | None = None
     notes: Sequence[str] = ()
+
+
+def finished(run: Run, result: Mapping[str, Any]) -> Report:
+    """Close a run that compares conditions: result.json, accuracy.png, and the table of accuracies.
+
+    result: as `plots.accuracy_per_round` takes it, with an optional log-likelihood of the gold answers each.
+    """
+    from seal_jax.runtime import plots
+
+    rows = []
+    for name in plots.conditions(result):
+        entry = result[name]
+        columns = {"accuracy": "accuracy", "± stderr": "stderr", "gold loglik": "loglik", "±": "loglik_stderr"}
+        rows.append({"condition": name, **{title: entry[key] for title, key in columns.items() if key in entry}})
+    plots.accuracy_per_round(run.dir / "accuracy.png", result)
+    notes = [f"{run.dir / 'result.json'} and {run.dir / 'accuracy.png'} are written"]
+    return Report(run.finish(result), rows, "Accuracy on held-out passages, one standard error over passages", notes)
 
 
 def show(report: Report, as_json: bool) -> None:

@@ -27,7 +27,7 @@ from seal_jax.runtime.files import DamagedFileError, JsonLines, read_json, to_pl
 from seal_jax.runtime.items import Items
 from seal_jax.runtime.manifest import DamagedCheckpointError
 
-OWN = ("config.json", "metrics.jsonl", "metrics.jsonl.damaged", "result.json", "stages", "checkpoints")
+OWN = ("config.json", "metrics.jsonl", "metrics.jsonl.damaged", "result.json", "stages", "checkpoints", "accuracy.png")
 """What a run makes at the top of its directory, and therefore all that a restart deletes there."""
 
 
