@@ -105,6 +105,7 @@ def _continued(command: Command, prompts: list[str]) -> list[dict[str, Any]]:
     import jax
 
     from seal_jax import adapters, generation, models
+    from seal_jax.generation.prompts import encode, row_limits
     from seal_jax.runtime.logging import progress
 
     model = models.from_pretrained(command.model, dtype=command.dtype)
@@ -113,6 +114,8 @@ def _continued(command: Command, prompts: list[str]) -> list[dict[str, Any]]:
     params = model.params
     if command.adapter:
         params = adapters.attach(params, models.load_peft(command.adapter, params, model.config))
+    # Every prompt is looked at before the first is continued: a bad one must not end a long job half way.
+    row_limits(command.max_new_tokens, encode(prompts, model.config, model.tokenizer), model.config)
     params = models.unroll(params)
     rows: list[dict[str, Any]] = []
     with progress("generate", len(prompts)) as advance:

@@ -1,0 +1,141 @@
+"""generate and convert on a tiny model, against the functions they call."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from seal_jax import adapters, generation, models
+from seal_jax.cli import main
+from seal_jax.cli.generate import read_prompts
+from seal_jax.data.worlds.tokenizer import build
+
+PROMPTS = ["Ada was born in", "the of and", "Who?"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A model with a tokenizer and a LoRA adapter that matters, as folders and as values."""
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = build()
+    config = models.Config("llama", len(tokenizer), 32, 48, 2, 4, 2, 8, 128, eos_token_ids=(tokenizer.eos_token_id,))
+    params = jax.tree.map(lambda x: 8 * x, models.init(jax.random.key(0), config))
+    adapter = adapters.lora.init(jax.random.key(1), params, rank=2, alpha=4)
+    keys = iter(jax.random.split(jax.random.key(2), len(adapter)))
+    adapter = {path: {**e, "b": 0.5 * jax.random.normal(next(keys), e["b"].shape)} for path, e in adapter.items()}
+    models.save_pretrained(folder / "model", config, params, tokenizer)
+    models.save_peft(folder / "adapter", adapter, config)
+    return folder, models.Model(config, params, tokenizer), adapter
+
+
+def expected(model, params, **how):
+    return generation.generate(params, model.config, PROMPTS, tokenizer=model.tokenizer, **how)
+
+
+def test_generate_writes_what_the_function_gives(tiny, tmp_path, capsys):
+    folder, model, adapter = tiny
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prompt": p, "id": 1}) + "\n" for p in PROMPTS[1:]))
+    command = ["generate", "--model", str(folder / "model"), "--adapter", str(folder / "adapter")]
+    command += ["--prompt", PROMPTS[0], "--prompts", str(tmp_path / "p.jsonl"), "--max-new-tokens", "8"]
+    command += ["--temperature", "1", "--seed", "5", "--out", str(tmp_path / "o.jsonl"), "--json"]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    attached = adapters.attach(model.params, adapter)
+    want = expected(model, attached, key=jax.random.key(5), max_new_tokens=8, temperature=1.0)
+    assert [row["prompt"] for row in rows] == PROMPTS
+    assert [row["tokens"] for row in rows] == want.tokens
+    assert [row["text"] for row in rows] == want.texts
+    for row, logprobs in zip(rows, want.logprobs):
+        np.testing.assert_allclose(row["logprobs"], logprobs, atol=1e-5)
+    assert json.loads(out)["texts"] == want.texts
+    assert out.count("\n") == 1
+    # One prompt at a time draws the same.
+    assert main([*command, "--batch-size", "1"]) == 0
+    assert json.loads(capsys.readouterr().out)["texts"] == want.texts
+
+
+def test_generate_prints_a_table_and_stops(tiny, capsys):
+    folder, model, _ = tiny
+    greedy = expected(model, model.params, key=None, max_new_tokens=8)
+    stop = greedy.texts[0][3:5]
+    command = ["generate", "--model", str(folder / "model"), "--prompt", PROMPTS[0], "--max-new-tokens", "8", "--json"]
+    assert main([*command, "--stop", stop, "--stop", "never this"]) == 0
+    assert json.loads(capsys.readouterr().out)["texts"] == [greedy.texts[0][: greedy.texts[0].index(stop)]]
+    assert main(command[:-1]) == 0
+    assert PROMPTS[0] in capsys.readouterr().out
+
+
+def test_prompt_files(tmp_path):
+    path = tmp_path / "p.txt"
+    path.write_bytes("\ufeffone\r\n\n  two é\n".encode())
+    assert read_prompts(path) == ["one", "  two é"]
+    bad = [
+        ("p.txt", b"ok\nna\xefve\n", r"p\.txt line 2 is not UTF-8: byte 0xef at column 2"),
+        ("p.txt", b"", r"p\.txt has no prompts in it"),
+        ("p.jsonl", b'{"prompt": "a"}\n{"text": "b"}\n', r'p\.jsonl line 2: expected {"prompt": "text"}, found'),
+        ("p.jsonl", b'{"prompt": "a', r"p\.jsonl line 1 is not JSON"),
+    ]
+    for name, content, message in bad:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            read_prompts(tmp_path / name)
+
+
+def test_generate_refuses(tiny, tmp_path, capsys):
+    folder, _, _ = tiny
+    model = ["generate", "--model", str(folder / "model")]
+    for arguments, message in (
+        (model, "there is nothing to continue"),
+        ([*model, "--prompt", "a", "--batch-size", "0"], "--batch-size 0"),
+        ([*model, "--prompts", str(tmp_path / "none.txt")], "none.txt: No such file"),
+        ([*model, "--prompt", "a", "--max-new-tokens", "1000"], "1000"),
+        (["generate", "--model", str(tmp_path), "--prompt", "a"], str(tmp_path)),
+        ([*model, "--prompt", "a", "--adapter", str(tmp_path)], str(tmp_path)),
+    ):
+        assert main(arguments) == 2
+        err = capsys.readouterr().err.splitlines()[-1]
+        assert err.startswith("seal-jax: error: ")
+        assert message in err
+
+
+def test_convert_merges(tiny, tmp_path, capsys):
+    folder, model, adapter = tiny
+    command = ["convert", str(folder / "model"), str(tmp_path / "m"), "--adapter", str(folder / "adapter"), "--merge"]
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["merged"] is True
+    merged = models.from_pretrained(tmp_path / "m")
+    want = adapters.materialize(adapters.attach(model.params, adapter))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), merged.params, want)
+    assert merged.tokenizer.encode("Ada") == model.tokenizer.encode("Ada")
+    assert main(command) == 2  # DST is not empty any more
+    assert "is not an empty directory" in capsys.readouterr().err
+
+
+def test_convert_changes_the_dtype(tiny, tmp_path, capsys):
+    folder, model, adapter = tiny
+    assert main(["convert", str(folder / "model"), str(tmp_path / "h"), "--dtype", "bfloat16"]) == 0
+    assert "in bfloat16 written to" in capsys.readouterr().out
+    found = models.from_pretrained(tmp_path / "h", dtype="bfloat16").params
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b.astype(jnp.bfloat16)), found, model.params)
+    command = ["convert", str(folder / "model"), str(tmp_path / "p"), "--adapter", str(folder / "adapter")]
+    assert main([*command, "--to", "peft", "--dtype", "bfloat16"]) == 0
+    again = models.load_peft(tmp_path / "p", model.params, model.config)
+    for path, entry in adapter.items():
+        np.testing.assert_array_equal(again[path]["a"], entry["a"].astype(jnp.bfloat16).astype(jnp.float32))
+        np.testing.assert_array_equal(again[path]["scale"], entry["scale"])
+
+
+def test_convert_refuses(tiny, tmp_path, capsys):
+    folder, _, _ = tiny
+    command = ["convert", str(folder / "model"), str(tmp_path / "x")]
+    for more, message in (
+        (["--to", "peft"], "--to peft writes an adapter"),
+        (["--merge"], "give --adapter DIR and --merge together"),
+        (["--adapter", "a"], "give --adapter DIR and --merge together"),
+    ):
+        assert main([*command, *more]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
