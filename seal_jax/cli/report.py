@@ -32,7 +32,7 @@ def finished(run: Run, result: Mapping[str, Any]) -> Report:
         rows.append({"condition": name, **{title: entry[key] for title, key in columns.items() if key in entry}})
     plots.accuracy_per_round(run.dir / "accuracy.png", result)
     notes = [f"{run.dir / 'result.json'} and {run.dir / 'accuracy.png'} are written"]
-    return Report(run.finish(result), rows, "Accuracy on held-out passages, one standard error over passages", notes)
+    return Report(run.finish(result), rows, "Accuracy by condition, ± one standard error over passages", notes)
 
 
 def show(report: Report, as_json: bool) -> None:

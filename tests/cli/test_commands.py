@@ -1,5 +1,6 @@
 """generate and convert on a tiny model, against the functions they call."""
 
+import dataclasses
 import json
 
 import jax
@@ -10,6 +11,8 @@ import pytest
 from seal_jax import adapters, generation, models
 from seal_jax.cli import main
 from seal_jax.cli.generate import read_prompts
+from seal_jax.data.squad import load_squad
+from seal_jax.data.worlds import biographies
 from seal_jax.data.worlds.tokenizer import build
 
 PROMPTS = ["Ada was born in", "the of and", "Who?"]
@@ -20,7 +23,7 @@ def tiny(tmp_path_factory):
     """A model with a tokenizer and a LoRA adapter that matters, as folders and as values."""
     folder = tmp_path_factory.mktemp("tiny")
     tokenizer = build()
-    config = models.Config("llama", len(tokenizer), 32, 48, 2, 4, 2, 8, 128, eos_token_ids=(tokenizer.eos_token_id,))
+    config = models.Config("llama", len(tokenizer), 32, 48, 2, 4, 2, 8, 256, eos_token_ids=(tokenizer.eos_token_id,))
     params = jax.tree.map(lambda x: 8 * x, models.init(jax.random.key(0), config))
     adapter = adapters.lora.init(jax.random.key(1), params, rank=2, alpha=4)
     keys = iter(jax.random.split(jax.random.key(2), len(adapter)))
@@ -139,3 +142,44 @@ def test_convert_refuses(tiny, tmp_path, capsys):
         assert main([*command, *more]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_seal_edits_are_in_the_recorded_format(tiny, tmp_path, capsys):
+    folder, _, _ = tiny
+    passages = biographies.passages("dev", 3)
+    (tmp_path / "d.json").write_text(json.dumps([dataclasses.asdict(p) for p in passages]))
+    command = ["seal", "edits", "--model", str(folder / "model"), "--data", str(tmp_path / "d.json"), "--passages", "2"]
+    command += ["--edits.kind", "plain", "--edits.count", "2", "--edits.max-new-tokens", "4", "--json"]
+    assert main([*command, "--out", str(tmp_path / "r")]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["passages"], result["edits"]) == (2, 4)
+    path = tmp_path / "r" / "edits.json"
+    rows = json.loads(path.read_text())
+    assert all(row.keys() == {"title", "context", "questions", "prompt", "completions"} for row in rows)
+    assert all(row["context"] in row["prompt"] and len(row["completions"]) == 2 for row in rows)
+    assert set(load_squad(path)) < set(passages)
+    # Half of it is lost, as in a kill; what is left is not written again, and the rest comes out the same.
+    (tmp_path / "r" / "stages" / "written.json").unlink()
+    kept = (tmp_path / "r" / "stages" / "written.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "r" / "stages" / "written.jsonl").write_bytes(b"".join(kept[:2]) + kept[2][:9])
+    assert main([*command, "--out", str(tmp_path / "r")]) == 0
+    assert json.loads(path.read_text()) == rows
+
+
+def test_seal_refuses(tiny, tmp_path, capsys):
+    folder, _, _ = tiny
+    (tmp_path / "d.json").write_text(json.dumps([dataclasses.asdict(p) for p in biographies.passages("dev", 2)]))
+    bare = json.dumps([{"title": "t", "context": "c", "questions": [{"question": "q", "answer": "a"}]}])
+    (tmp_path / "bare.json").write_text(bare)
+    common = ["--model", str(folder / "model"), "--out", str(tmp_path / "r"), "--restart"]
+    for arguments, message in (
+        (["evaluate"], "give either --data"),
+        (["evaluate", "--edits", str(tmp_path / "bare.json")], "passage 't' has no completions"),
+        (
+            ["train", "--data", str(tmp_path / "d.json"), "--passages", "2"],
+            "has 2 passages with questions; 6 are",
+        ),
+        (["edits", "--data", str(tmp_path / "none.json")], "none.json: No such file"),
+    ):
+        assert main(["seal", arguments[0], *common, *arguments[1:]]) == 2
+        assert message in capsys.readouterr().err
