@@ -6,24 +6,18 @@ loop, so that the cache's write index stays one number (batched, it would turn e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from seal_jax.adapters import attach
+from seal_jax.generation.bank import Bank, Layered, attach_cut, cut
 from seal_jax.generation.sampling import Rule, choose
 from seal_jax.models import Cache, Config, Params, forward_cached, init_cache
 
 CACHE_AXES = Cache(keys=0, values=0, positions=0, valid=0, index=None)  # pyright: ignore[reportArgumentType]
-
-
-class Bank(NamedTuple):
-    """N adapters at once: every leaf of `adapters` has a leading axis N; SVF `factors` are shared and have none."""
-
-    adapters: Any
-    factors: Any = None
 
 
 class Job(NamedTuple):
@@ -55,25 +49,28 @@ class State(NamedTuple):
     step: jax.Array
 
 
-@partial(jax.jit, static_argnames=("config", "compose", "rule", "room"))
+class Program(NamedTuple):
+    """What a compiled program is made for, besides shapes: the static argument of `start` and `resume`."""
+
+    config: Config
+    rule: Rule
+    compose: str = "scaled"
+
+
+Feed: TypeAlias = Callable[[jax.Array, Cache, jax.Array | None], tuple[jax.Array, Cache]]
+
+
+@partial(jax.jit, static_argnames=("program", "room"))
 def start(
-    params: Params,
-    bank: Bank | None,
-    tokens: jax.Array,
-    mask: jax.Array,
-    job: Job,
-    *,
-    config: Config,
-    compose: str,
-    rule: Rule,
-    room: int,
+    params: Params, bank: Bank | None, tokens: jax.Array, mask: jax.Array, job: Job, *, program: Program, room: int
 ) -> State:
-    """Prefill left-padded prompts (int32 and bool `[R, P]`) and generate up to `room` tokens."""
+    """Prefill left-padded prompts (int32 and bool `[R, P]`) and generate up to `room` tokens; params unrolled."""
     rows, length = tokens.shape
-    cache = init_cache(config, rows, length + room, params["embed_tokens"]["embedding"].dtype)
+    feed = _feeder(params, bank, program)
+    cache = init_cache(program.config, rows, length + room, params["embed_tokens"]["embedding"].dtype)
     if bank is not None:
         cache = jax.tree.map(lambda x: _fold(x, bank) if x.ndim else x, cache)
-    logits, cache = _append(params, config, bank, compose, tokens, cache, mask)
+    logits, cache = feed(tokens, cache, mask)
     state = State(
         cache,
         tokens=jnp.zeros((rows, room), jnp.int32),
@@ -82,24 +79,22 @@ def start(
         done=jnp.zeros((rows,), bool),
         step=jnp.zeros((), jnp.int32),
     )
-    return _loop(params, bank, _emit(state, cache, logits, job, rule), job, config, compose, rule)
+    return _loop(feed, _emit(state, cache, logits, job, program.rule), job, program.rule)
 
 
-@partial(jax.jit, static_argnames=("config", "compose", "rule", "room"))
-def resume(
-    params: Params, bank: Bank | None, state: State, job: Job, *, config: Config, compose: str, rule: Rule, room: int
-) -> State:
+@partial(jax.jit, static_argnames=("program", "room"))
+def resume(params: Params, bank: Bank | None, state: State, job: Job, *, program: Program, room: int) -> State:
     """Go on with a generation that has used up its room, after making room for `room` tokens in all."""
     more = room - state.tokens.shape[1]
     cache = state.cache
     cache = cache._replace(
-        keys=tuple(_grow(x, more, -3) for x in cache.keys),
-        values=tuple(_grow(x, more, -3) for x in cache.values),
+        keys=tuple(_grow(x, more, -2) for x in cache.keys),
+        values=tuple(_grow(x, more, -2) for x in cache.values),
         positions=_grow(cache.positions, more, -1),
         valid=_grow(cache.valid, more, -1),
     )
     state = state._replace(cache=cache, tokens=_grow(state.tokens, more, -1), logprobs=_grow(state.logprobs, more, -1))
-    return _loop(params, bank, state, job, config, compose, rule)
+    return _loop(_feeder(params, bank, program), state, job, program.rule)
 
 
 def _grow(x: jax.Array, more: int, axis: int) -> jax.Array:
@@ -110,41 +105,44 @@ def _grow(x: jax.Array, more: int, axis: int) -> jax.Array:
 
 def _fold(x: jax.Array, bank: Bank) -> jax.Array:
     """`[N * B, ...]` -> `[N, B, ...]`."""
-    return x.reshape(len(jax.tree.leaves(bank.adapters)[0]), -1, *x.shape[1:])
+    return x.reshape(bank.count, -1, *x.shape[1:])
 
 
-def _loop(params: Params, bank: Bank | None, state: State, job: Job, config: Config, compose: str, rule: Rule) -> State:
+def _feeder(params: Params, bank: Bank | None, program: Program) -> Feed:
+    """The forward pass of all rows: tokens `[R, T]`, cache, mask -> logits `[R, V]` of the last column, grown cache."""
+    forward = partial(forward_cached, config=program.config, last_only=True)
+    if bank is None:
+
+        def feed(tokens: jax.Array, cache: Cache, mask: jax.Array | None) -> tuple[jax.Array, Cache]:
+            logits, cache = forward(params, tokens=tokens, cache=cache, mask=mask)
+            return logits[:, 0], cache
+
+        return feed
+    layers = len(params["layers"])
+    adapters, factors = cut(bank.adapters, layers, axis=1), cut(bank.factors or {}, layers, axis=0)
+
+    def one(adapter: Layered, tokens: jax.Array, cache: Cache, mask: jax.Array | None) -> tuple[jax.Array, Cache]:
+        adapted = attach_cut(params, adapter, factors, program.compose)
+        return forward(adapted, tokens=tokens, cache=cache, mask=mask)
+
+    each = jax.vmap(one, in_axes=(0, 0, CACHE_AXES, 0), out_axes=(0, CACHE_AXES))
+
+    def feed_each(tokens: jax.Array, cache: Cache, mask: jax.Array | None) -> tuple[jax.Array, Cache]:
+        mask = None if mask is None else _fold(mask, bank)
+        logits, cache = each(adapters, _fold(tokens, bank), cache, mask)
+        return logits.reshape(len(tokens), -1), cache
+
+    return feed_each
+
+
+def _loop(feed: Feed, state: State, job: Job, rule: Rule) -> State:
     room = state.tokens.shape[1]
 
     def body(state: State) -> State:
-        logits, cache = _append(params, config, bank, compose, state.last[:, None], state.cache)
+        logits, cache = feed(state.last[:, None], state.cache, None)
         return _emit(state, cache, logits, job, rule)
 
     return jax.lax.while_loop(lambda s: ~jnp.all(s.done) & (s.step < room), body, state)
-
-
-def _append(
-    params: Params,
-    config: Config,
-    bank: Bank | None,
-    compose: str,
-    tokens: jax.Array,
-    cache: Cache,
-    mask: jax.Array | None = None,
-) -> tuple[jax.Array, Cache]:
-    """Feed tokens `[R, T]`; the logits `[R, V]` of their last column and the grown cache."""
-    if bank is None:
-        logits, cache = forward_cached(params, config, tokens, cache, mask, last_only=True)
-        return logits[:, 0], cache
-
-    def one(adapter: Any, tokens: jax.Array, cache: Cache, mask: jax.Array | None) -> tuple[jax.Array, Cache]:
-        adapted = attach(params, adapter, bank.factors, compose)
-        return forward_cached(adapted, config, tokens, cache, mask, last_only=True)
-
-    mask = None if mask is None else _fold(mask, bank)
-    each = jax.vmap(one, in_axes=(0, 0, CACHE_AXES, 0), out_axes=(0, CACHE_AXES))
-    logits, cache = each(bank.adapters, _fold(tokens, bank), cache, mask)
-    return logits.reshape(len(tokens), -1), cache
 
 
 def _emit(state: State, cache: Cache, logits: jax.Array, job: Job, rule: Rule) -> State:

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from seal_jax.generation import decode
-from seal_jax.generation.prompts import bucket, encode, pad_left, row_limits
+from seal_jax.generation.bank import Bank
+from seal_jax.generation.engine import Rows, run
+from seal_jax.generation.prompts import encode, row_limits
 from seal_jax.generation.sampling import Sampling, rule_of
 from seal_jax.generation.stops import Ending, ending
-from seal_jax.models import Config, Params, unroll
+from seal_jax.models import Config, Params
 
-SEGMENT = 64  # new tokens before the host looks at the rows and the cache grows; it doubles each time
 Prompts = Sequence[str | Sequence[int]]
 
 
@@ -67,8 +68,12 @@ def generate(
     ids = range(len(encoded)) if row_ids is None else row_ids
     if len(ids) != len(encoded):
         raise ValueError(f"{len(ids)} row_ids for {len(encoded)} prompts: expected one each")
-    key = _typed(key, sampling)
-    return _run(params, config, None, "scaled", [encoded], [limits], key[None], [ids], sampling, end)[0]
+    keys = _keys(key, sampling)
+    if keys.ndim:
+        raise ValueError(f"key is {len(keys)} keys: expected one; rows draw from fold_in(key, row_ids[i])")
+    program = decode.Program(config, rule_of(sampling, config.vocab_size))
+    [(tokens, logprobs)] = run(params, program, None, [Rows(encoded, limits, ids)], keys[None], sampling, end)
+    return _output(tokens, logprobs, end)
 
 
 def generate_batch(
@@ -100,92 +105,35 @@ def generate_batch(
     sampling = Sampling(temperature, top_k, top_p)
     end = ending(config, eos, stop, tokenizer)
     count = len(prompts)
+    if not count:
+        return []
     shapes = {x.shape[:1] for x in jax.tree.leaves(adapters)}
     if shapes != {(count,)}:
         raise ValueError(f"{count} lists of prompts, but adapter leaves lead with axes {sorted(shapes)}: expected N")
-    encoded = [encode(p, config, tokenizer) for p in prompts]
-    each = [max_new_tokens] * count if isinstance(max_new_tokens, int) else max_new_tokens
-    limits = [row_limits(m, e, config) for m, e in zip(each, encoded, strict=True)]
-    key = _typed(key, sampling)
-    keys = key if key.ndim else jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, jnp.arange(count))
+    each = [max_new_tokens] * count if isinstance(max_new_tokens, int | np.integer) else max_new_tokens
+    if len(each) != count:
+        raise ValueError(f"{len(each)} lists of max_new_tokens for {count} lists of prompts: expected one each")
+    groups = []
+    for n, (p, limit) in enumerate(zip(prompts, each)):
+        encoded = encode(p, config, tokenizer, f"adapter {n}, ")
+        groups.append(Rows(encoded, row_limits(limit, encoded, config, f"adapter {n}, "), range(len(encoded))))
+    keys = _keys(key, sampling)
+    if not keys.ndim:
+        keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(keys, jnp.arange(count))
     if keys.shape != (count,):
-        raise ValueError(f"{keys.shape[0]} keys for {count} adapters: expected one key, or one each")
-    ids = [range(len(e)) for e in encoded]
-    return _run(params, config, decode.Bank(adapters, factors), compose, encoded, limits, keys, ids, sampling, end)
+        raise ValueError(f"{len(keys)} keys for {count} adapters: expected one key, or one each")
+    program = decode.Program(config, rule_of(sampling, config.vocab_size), compose)
+    found = run(params, program, Bank(adapters, factors), groups, keys, sampling, end)
+    return [_output(tokens, logprobs, end) for tokens, logprobs in found]
 
 
-_unrolled = jax.jit(unroll)
-_row_keys = jax.jit(jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0))))
-
-
-def _typed(key: jax.Array | None, sampling: Sampling) -> jax.Array:
+def _keys(key: jax.Array | None, sampling: Sampling) -> jax.Array:
+    """The key or keys as a typed array; a greedy program takes any and uses none."""
     if key is None:
         if sampling.temperature > 0:
             raise ValueError(f"temperature={sampling.temperature} samples and needs a key: pass jax.random.key(seed)")
         return jax.random.key(0)
     return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
-
-
-def _run(
-    params: Params,
-    config: Config,
-    bank: decode.Bank | None,
-    compose: str,
-    prompts: Sequence[list[np.ndarray]],
-    limits: Sequence[np.ndarray],
-    keys: jax.Array,
-    ids: Sequence[Sequence[int]],
-    sampling: Sampling,
-    end: Ending,
-) -> list[Output]:
-    """Pad the N lists to one shape, run the programs, cut the results. Without adapters N is 1."""
-    if not any(len(limit) and limit.max() for limit in limits):
-        return [_output([[] for _ in rows], [[] for _ in rows], end) for rows in prompts]
-    rows = bucket(max(len(r) for r in prompts))
-    length = bucket(max(len(p) for r in prompts for p in r), least=8)
-    padded = [pad_left(r, rows, length) for r in prompts]
-    fill = lambda values: np.stack([np.pad(np.asarray(v, np.int32), (0, rows - len(v))) for v in values])  # noqa: E731
-    job = decode.Job(
-        keys=_row_keys(keys, fill(ids)).reshape(-1),
-        limits=jnp.asarray(fill(limits).reshape(-1)),
-        ends=jnp.asarray(end.tokens),
-        temperature=jnp.float32(sampling.temperature),
-        top_p=jnp.float32(sampling.top_p),
-    )
-    tokens, mask = (np.concatenate(x) for x in zip(*padded))
-    if not isinstance(params["layers"], tuple):
-        params = _unrolled(params)
-    options = {"config": config, "compose": compose, "rule": rule_of(sampling, config.vocab_size)}
-    new, logprobs = _segments(params, bank, tokens, mask, job, end, options)
-    new, logprobs = new.reshape(len(prompts), rows, -1), logprobs.reshape(len(prompts), rows, -1)
-    return [
-        _output([t[:m].tolist() for t, m in zip(*x)], [p[:m].tolist() for p, m in zip(logprobs[n], x[1])], end)
-        for n, x in enumerate(zip(new, limits))
-    ]
-
-
-def _segments(
-    params: Params,
-    bank: decode.Bank | None,
-    tokens: np.ndarray,
-    mask: np.ndarray,
-    job: decode.Job,
-    end: Ending,
-    options: dict[str, Any],
-) -> tuple[np.ndarray, np.ndarray]:
-    most = int(job.limits.max())
-    room = min(SEGMENT, bucket(most, least=8))
-    state = decode.start(params, bank, tokens, mask, job, room=room, **options)
-    while most > room:
-        done = np.asarray(state.done)
-        if end.stop:
-            new = np.asarray(state.tokens)
-            done = done | [not d and end.spelled(t) for d, t in zip(done, new)]
-        if done.all():
-            break
-        room = min(2 * room, bucket(most))
-        state = decode.resume(params, bank, state._replace(done=jnp.asarray(done)), job, room=room, **options)
-    return np.asarray(state.tokens), np.asarray(state.logprobs)
 
 
 def _output(tokens: list[list[int]], logprobs: list[list[float]], end: Ending) -> Output:

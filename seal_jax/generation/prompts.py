@@ -20,35 +20,39 @@ def bucket(size: int, least: int = 1) -> int:
     return power
 
 
-def encode(prompts: Sequence[str | Sequence[int]], config: Config, tokenizer: Any = None) -> list[np.ndarray]:
+def encode(
+    prompts: Sequence[str | Sequence[int]], config: Config, tokenizer: Any = None, where: str = ""
+) -> list[np.ndarray]:
     """Prompts as int32 `[length]` arrays; strings are tokenised with the tokenizer's own special tokens (BOS).
+
+    where: put before "prompt 3" in messages.
 
     Raises ValueError for a string without a tokenizer, an empty prompt or a token outside the vocabulary, naming
     the row.
     """
     if isinstance(prompts, str):
         raise ValueError("prompts is one string: pass a list of prompts")
-    return [_encode(row, prompt, config, tokenizer) for row, prompt in enumerate(prompts)]
+    return [_encode(f"{where}prompt {row}", prompt, config, tokenizer) for row, prompt in enumerate(prompts)]
 
 
-def _encode(row: int, prompt: str | Sequence[int], config: Config, tokenizer: Any) -> np.ndarray:
+def _encode(name: str, prompt: str | Sequence[int], config: Config, tokenizer: Any) -> np.ndarray:
     if isinstance(prompt, str):
         if tokenizer is None:
-            raise ValueError(f"prompt {row} is a string: pass tokenizer=, or prompts as lists of token ids")
+            raise ValueError(f"{name} is a string: pass tokenizer=, or prompts as lists of token ids")
         prompt = tokenizer.encode(prompt)
     tokens = np.asarray(prompt)
     if tokens.size == 0:
-        raise ValueError(f"prompt {row} is empty: generation needs at least one token, such as BOS")
+        raise ValueError(f"{name} is empty: generation needs at least one token, such as BOS")
     if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):
-        raise ValueError(f"prompt {row} is not a flat list of token ids: got {tokens.dtype} of shape {tokens.shape}")
+        raise ValueError(f"{name} is not a flat list of token ids: got {tokens.dtype} of shape {tokens.shape}")
     outside = tokens[(tokens < 0) | (tokens >= config.vocab_size)]
     if outside.size:
-        raise ValueError(f"prompt {row} has token {outside[0]}, outside the vocabulary 0..{config.vocab_size - 1}")
+        raise ValueError(f"{name} has token {outside[0]}, outside the vocabulary 0..{config.vocab_size - 1}")
     return tokens.astype(np.int32)
 
 
 def row_limits(
-    max_new_tokens: int | Sequence[int] | np.ndarray, prompts: list[np.ndarray], config: Config
+    max_new_tokens: int | Sequence[int], prompts: list[np.ndarray], config: Config, where: str = ""
 ) -> np.ndarray:
     """New tokens allowed to each row: int32 `[rows]`, from one number or one per row.
 
@@ -57,17 +61,17 @@ def row_limits(
     limits = np.asarray(max_new_tokens)
     if limits.shape not in ((), (len(prompts),)) or not np.issubdtype(limits.dtype, np.integer):
         raise ValueError(
-            f"max_new_tokens of shape {limits.shape} and type {limits.dtype} for {len(prompts)} prompts: "
+            f"{where}max_new_tokens of shape {limits.shape} and type {limits.dtype} for {len(prompts)} prompts: "
             "expected one integer, or one integer per prompt"
         )
     limits = np.broadcast_to(limits, (len(prompts),)).astype(np.int32)
     for row, (prompt, limit) in enumerate(zip(prompts, limits)):
         if limit < 0:
-            raise ValueError(f"max_new_tokens is {limit} for prompt {row}: expected 0 or more")
+            raise ValueError(f"max_new_tokens is {limit} for {where}prompt {row}: expected 0 or more")
         if len(prompt) + limit > config.max_position:
             raise ValueError(
-                f"prompt {row} has {len(prompt)} tokens and may grow by {limit}: {len(prompt) + limit} is more than "
-                f"the model's {config.max_position} positions"
+                f"{where}prompt {row} has {len(prompt)} tokens and may grow by {limit}, together more "
+                f"than the model's {config.max_position} positions"
             )
     return limits
 

@@ -63,6 +63,8 @@ class Ending:
 def ending(config: Config, eos: Sequence[int] | None, stop: str | Sequence[str], tokenizer: Any) -> Ending:
     """Check and complete what the caller asked for; `eos=None` means the config's EOS ids and the tokenizer's.
 
+    A stop string that is the name of a special token ("<|im_end|>") is not in any text; it counts as an EOS.
+
     Raises ValueError for a stop string without a tokenizer, an empty one, or an EOS id outside the vocabulary.
     """
     stop = (stop,) if isinstance(stop, str) else tuple(stop)
@@ -73,6 +75,9 @@ def ending(config: Config, eos: Sequence[int] | None, stop: str | Sequence[str],
     if eos is None:
         own = getattr(tokenizer, "eos_token_id", None)
         eos = (*config.eos_token_ids, *(() if own is None else (own,)))
+    special = _special_tokens(tokenizer) if stop else {}
+    eos = (*eos, *(special[s] for s in stop if s in special))
+    stop = tuple(s for s in stop if s not in special)
     table = np.zeros(config.vocab_size, bool)
     for token in eos:
         if not 0 <= token < config.vocab_size:
@@ -81,6 +86,10 @@ def ending(config: Config, eos: Sequence[int] | None, stop: str | Sequence[str],
     if stop:
         table |= _containing(tokenizer, stop, config.vocab_size)
     return Ending(frozenset(eos), stop, table, tokenizer)
+
+
+def _special_tokens(tokenizer: Any) -> dict[str, int]:
+    return {token.content: i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
 
 
 @lru_cache(maxsize=8)

@@ -1,0 +1,75 @@
+"""The filters against a slow oracle and transformers, and the distribution of what is drawn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import transformers
+from oracles import sampling as oracle
+
+from seal_jax.generation import Sampling, filter_logits
+from seal_jax.generation.sampling import Rule, choose, rule_of
+
+LOGITS = 3 * np.random.default_rng(0).standard_normal((6, 40)).astype(np.float32)
+FILTERS = [(None, 0.9), (7, 1.0), (7, 0.5), (1, 1.0), (None, 1e-6), (40, 0.999)]
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), FILTERS)
+def test_filters_keep_what_the_oracle_and_transformers_keep(top_k, top_p):
+    ours = np.asarray(filter_logits(jnp.asarray(LOGITS), top_k, top_p if top_p < 1 else None))
+    assert [set(np.flatnonzero(row > -np.inf)) for row in ours] == [oracle.kept(row, top_k, top_p) for row in LOGITS]
+
+    theirs = torch.tensor(LOGITS)
+    if top_k:
+        theirs = transformers.TopKLogitsWarper(top_k)(None, theirs)
+    theirs = transformers.TopPLogitsWarper(top_p)(None, theirs) if top_p < 1 else theirs
+    np.testing.assert_array_equal(ours, theirs.numpy())
+
+
+def test_ties_with_the_last_token_kept_are_kept():
+    logits = jnp.array([[2.0, 1.0, 1.0, 0.0]])
+    assert np.isfinite(filter_logits(logits, top_k=2)[0]).tolist() == [True, True, True, False]
+    assert np.isfinite(filter_logits(logits, top_p=0.6)[0]).tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize(("temperature", "top_k", "top_p"), [(1.0, None, 1.0), (0.6, None, 0.8), (1.5, 9, 0.9)])
+def test_draws_follow_the_filtered_distribution(temperature, top_k, top_p):
+    draws = 20_000
+    row = LOGITS[0]
+    expected = draws * oracle.distribution(row, temperature, top_k, top_p)
+    rule = rule_of(Sampling(temperature, top_k, top_p), len(row))
+    keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(0), jnp.arange(draws))
+    logits = jnp.broadcast_to(jnp.asarray(row), (draws, len(row)))
+    tokens, logprobs = jax.jit(choose, static_argnums=0)(
+        rule, logits, keys, jnp.float32(temperature), jnp.float32(top_p)
+    )
+    counts = np.bincount(tokens, minlength=len(row))
+    assert counts[expected == 0].sum() == 0
+    seen = expected > 0
+    statistic = ((counts - expected)[seen] ** 2 / expected[seen]).sum()
+    freedom = seen.sum() - 1
+    assert statistic < freedom + 4 * np.sqrt(2 * freedom)
+    unmodified = row - np.log(np.exp(row.astype(np.float64)).sum())
+    np.testing.assert_allclose(logprobs, unmodified[np.asarray(tokens)], atol=1e-5)
+
+
+def test_filters_that_change_nothing_are_not_compiled():
+    assert rule_of(Sampling(0.0, 5, 0.5), 40) == Rule(True, None, False)
+    assert rule_of(Sampling(1.0, 40, 1.0), 40) == Rule(False, None, False)
+    assert rule_of(Sampling(1.0, 39, 0.9), 40) == Rule(False, 39, True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": -0.1}, "temperature=-0.1"),
+        ({"temperature": float("nan")}, "temperature=nan"),
+        ({"top_k": 0}, "top_k=0"),
+        ({"top_p": 0.0}, r"top_p=0.0.*above 0 and at most 1"),
+        ({"top_p": 1.1}, "top_p=1.1"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**settings)
