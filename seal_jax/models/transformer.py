@@ -123,8 +123,12 @@ class Block(nn.Module):
         return x + y, slots
 
 
+@partial(jax.jit, static_argnames=("config", "dtype"))
 def init(key: jax.Array, config: Config, dtype: Any = jnp.float32) -> Params:
-    """Random parameters with stacked layers `[L, ...]`; normal(0.02) kernels, unit norms, zero biases."""
+    """Random parameters with stacked layers `[L, ...]`; normal(0.02) kernels, unit norms, zero biases.
+
+    One compiled program: drawn in float32 and cast, without a float32 copy of the whole model.
+    """
     keys = jax.random.split(key, config.num_layers + 2)
     x = jnp.zeros((1, 1, config.hidden_size), jnp.float32)
     positions = jnp.zeros((1, 1), jnp.int32)
