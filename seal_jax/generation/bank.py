@@ -35,9 +35,7 @@ def cut(adapter: Adapter, layers: int, axis: int) -> Layered:
     for path, entry in stacked.items():
         for name, x in entry.items():
             if x.shape[axis : axis + 1] != (layers,):
-                raise ValueError(
-                    f"{path}: {name} of shape {x.shape} has no axis {axis} for the model's {layers} layers"
-                )
+                raise ValueError(f"{path}: {name} of shape {x.shape} is not stacked for {layers} layers on axis {axis}")
     pick = lambda i: jax.tree.map(lambda x: jax.lax.index_in_dim(x, i, axis, keepdims=False), stacked)  # noqa: E731
     rest = {path: entry for path, entry in adapter.items() if path not in stacked}
     return Layered(rest, tuple(pick(i) for i in range(layers)))

@@ -82,7 +82,7 @@ def generate_batch(
     adapters: Any,
     prompts: Sequence[Prompts],
     key: jax.Array | None,
-    max_new_tokens: int | Sequence[Sequence[int]] = 64,
+    max_new_tokens: int | Sequence[int | Sequence[int]] = 64,
     temperature: float = 0.0,
     top_k: int | None = None,
     top_p: float = 1.0,
@@ -96,7 +96,8 @@ def generate_batch(
 
     adapters: an adapter tree with a leading axis N on every leaf (LoRA: a `[N, L, in, r]`, b `[N, L, r, out]`, scale
     `[N, L]`); factors and compose: as in `adapters.attach`. The N lists may differ in length: missing rows are
-    inert and finished from the start. max_new_tokens: one number, or one list per list of prompts.
+    inert and finished from the start. max_new_tokens: one number, or one per list of prompts, each a
+    number or a list.
     key: one key, of which adapter n uses `fold_in(key, n)`, or N keys. Each Output equals that of `generate` with
     `attach(params, adapter_n)` and that key. N is part of the program's shape and is not bucketed.
 

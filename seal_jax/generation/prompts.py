@@ -58,7 +58,7 @@ def row_limits(
 
     Raises ValueError if the numbers do not fit the rows, are negative, or lead past `config.max_position`.
     """
-    limits = np.asarray(max_new_tokens)
+    limits = np.asarray(max_new_tokens if np.size(max_new_tokens) else np.zeros(0, np.int32))
     if limits.shape not in ((), (len(prompts),)) or not np.issubdtype(limits.dtype, np.integer):
         raise ValueError(
             f"{where}max_new_tokens of shape {limits.shape} and type {limits.dtype} for {len(prompts)} prompts: "
