@@ -23,5 +23,5 @@ def local_folder(path: str | Path, patterns: Sequence[str]) -> Path:
     try:
         return Path(snapshot_download(str(path), allow_patterns=list(patterns)))
     except Exception as error:
-        message = f"{path}: no such directory, and not available from the hub ({type(error).__name__}: {error})"
+        message = f"{path}: no such directory, and no hub name that can be fetched ({type(error).__name__}: {error})"
         raise CheckpointError(message) from error

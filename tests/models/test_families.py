@@ -63,6 +63,14 @@ def test_absent_fields_mean_what_transformers_takes_them_for(values):
     assert ours.rope_theta == theirs.rope_parameters["rope_theta"]
 
 
+@pytest.mark.parametrize("first", [0, 1, 2, 28])
+def test_windows_without_layer_types_start_at_max_window_layers(first):
+    values = {**QWEN2, "use_sliding_window": True, "sliding_window": 5, "max_window_layers": first}
+    theirs = transformers.Qwen2Config(**values)
+    wanted = tuple(5 if kind == "sliding_attention" else None for kind in theirs.layer_types)
+    assert config_from_hf(values).windows == wanted
+
+
 CONFIGS = [
     config_from_hf({**LLAMA, "rope_scaling": LLAMA3, "rope_theta": 5e5, "eos_token_id": [2, 3], "pad_token_id": 0}),
     config_from_hf({**LLAMA, "attention_bias": True, "mlp_bias": True, "head_dim": 6, "hidden_act": "relu"}),

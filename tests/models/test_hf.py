@@ -1,5 +1,6 @@
 """Loading and saving checkpoints: shards, dtypes, meshes, tokenizers, memory, and what `fill` is for."""
 
+import fnmatch
 import json
 import tracemalloc
 
@@ -117,6 +118,22 @@ def test_fill_makes_what_the_checkpoint_lacks(params, tmp_path):
     assert asked["model.layers.2.mlp.down_proj.weight"] == (32, 48)
     assert len(asked) == 2 + 1 + 3 * 9
     assert jax.tree.map(jnp.shape, loaded.params) == jax.tree.map(jnp.shape, params)
+
+
+def test_hub_name_is_fetched_without_code_or_pickles(params, tmp_path, monkeypatch):
+    models.save_pretrained(tmp_path, CONFIG, params)
+    calls = []
+
+    def snapshot_download(name, allow_patterns):
+        calls.append((name, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    assert_equal(models.from_pretrained("owner/model").params, params)
+    ((name, patterns),) = calls
+    assert name == "owner/model"
+    allowed = [p for p in ("a.safetensors", "a.json", "a.bin", "a.py") if any(fnmatch.fnmatch(p, q) for q in patterns)]
+    assert allowed == ["a.safetensors", "a.json"]
 
 
 def test_tokenizer_travels_with_the_checkpoint(params, tmp_path):

@@ -171,7 +171,9 @@ def test_damaged_tokenizer(folder):
     assert_names(error_of(folder), folder, "tokenizer")
 
 
-@pytest.mark.parametrize("path", ["no_such_folder/deep/er", "/no/such/folder", "./nowhere"])
+@pytest.mark.parametrize(
+    "path", ["no_such_folder/deep/er", "/no/such/folder", "./nowhere", "owner/no-such-model", "name", "a b"]
+)
 def test_path_that_is_not_there(path):
     assert_names(error_of(path), path, "hub name")
 
