@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -47,21 +48,36 @@ def rule_of(sampling: Sampling, vocab_size: int) -> Rule:
 
 
 def filter_logits(logits: jax.Array, top_k: int | None = None, top_p: jax.Array | float | None = None) -> jax.Array:
-    """Logits `[..., V]` with -inf for every token that top-k, then top-p exclude; None switches a filter off.
+    """Logits `[..., V]` float32 with -inf for every token that top-k, then top-p exclude; None switches a filter off.
 
     Tokens that tie with the last one kept are kept too.
     """
     if top_k is not None:
-        least = jax.lax.top_k(logits, top_k)[0][..., -1:]
-        logits = jnp.where(logits < least, -jnp.inf, logits)
+        logits = _keep_most(logits, lambda kept: kept.sum(axis=-1, dtype=jnp.int32) >= top_k)
     if top_p is not None:
-        ordered = jnp.sort(logits, axis=-1, descending=True)
-        probabilities = jax.nn.softmax(ordered, axis=-1)
-        before = jnp.cumsum(probabilities, axis=-1) - probabilities
-        kept = (before < top_p).at[..., 0].set(True)
-        least = jnp.min(jnp.where(kept, ordered, jnp.inf), axis=-1, keepdims=True)
-        logits = jnp.where(logits < least, -jnp.inf, logits)
+        weights = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
+        needed = top_p * weights.sum(axis=-1)
+        logits = _keep_most(logits, lambda kept: jnp.where(kept, weights, 0.0).sum(axis=-1) >= needed)
     return logits
+
+
+def _keep_most(logits: jax.Array, enough: Callable[[jax.Array], jax.Array]) -> jax.Array:
+    """The fewest largest logits for which `enough` (kept bool `[..., V]` -> bool `[...]`) holds; -inf elsewhere.
+
+    A sort of the vocabulary would cost more than a small model's whole step. So this bisects for the threshold, over
+    the bits of the floats, which order as integers do: exact after 32 passes.
+    """
+    bits = jax.lax.bitcast_convert_type(logits, jnp.int32)
+    order = jnp.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
+
+    def halve(_: jax.Array, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = bounds
+        middle = (low & high) + ((low ^ high) >> 1)  # the mean, without overflow
+        held = enough(order >= middle[..., None])
+        return jnp.where(held, middle, low), jnp.where(held, high, middle)
+
+    low, _ = jax.lax.fori_loop(0, 32, halve, (order.min(axis=-1), order.max(axis=-1) + 1))
+    return jnp.where(order >= low[..., None], logits, -jnp.inf)
 
 
 def choose(

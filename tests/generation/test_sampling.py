@@ -15,12 +15,13 @@ LOGITS = 3 * np.random.default_rng(0).standard_normal((6, 40)).astype(np.float32
 FILTERS = [(None, 0.9), (7, 1.0), (7, 0.5), (1, 1.0), (None, 1e-6), (40, 0.999)]
 
 
+@pytest.mark.parametrize("logits", [LOGITS, LOGITS - 50, LOGITS / 100], ids=["plain", "negative", "flat"])
 @pytest.mark.parametrize(("top_k", "top_p"), FILTERS)
-def test_filters_keep_what_the_oracle_and_transformers_keep(top_k, top_p):
-    ours = np.asarray(filter_logits(jnp.asarray(LOGITS), top_k, top_p if top_p < 1 else None))
-    assert [set(np.flatnonzero(row > -np.inf)) for row in ours] == [oracle.kept(row, top_k, top_p) for row in LOGITS]
+def test_filters_keep_what_the_oracle_and_transformers_keep(logits, top_k, top_p):
+    ours = np.asarray(filter_logits(jnp.asarray(logits), top_k, top_p if top_p < 1 else None))
+    assert [set(np.flatnonzero(row > -np.inf)) for row in ours] == [oracle.kept(row, top_k, top_p) for row in logits]
 
-    theirs = torch.tensor(LOGITS)
+    theirs = torch.tensor(logits)
     if top_k:
         theirs = transformers.TopKLogitsWarper(top_k)(None, theirs)
     theirs = transformers.TopPLogitsWarper(top_p)(None, theirs) if top_p < 1 else theirs
