@@ -105,6 +105,42 @@ def epoch_batches(
     return batch
 
 
+def edit_batches(
+    lines: Sequence[Sequence[int]],
+    passage: Sequence[int],
+    *,
+    epochs: int,
+    batch_size: int,
+    line_steps: int,
+    length: int,
+    pad_id: int = 0,
+    **order: int,
+) -> Batch:
+    """Batches of one self-edit: in each epoch its lines in a fresh order, then the passage it is about.
+
+    Lines are short and the passage is long. With the passage at the same step of every epoch, edits that run side by
+    side can be padded to the length of what is there (`edit_lengths`) instead of all to the longest. `line_steps`
+    steps an epoch hold the lines, the spare ones padding only; S is `epochs * (line_steps + 1)`. order: the `seed` and
+    `item` of `epoch_batches`. Raises ValueError where the lines need more steps or a sequence more than `length`.
+    """
+    common = {"epochs": epochs, "batch_size": batch_size, "length": length, "pad_id": pad_id}
+    per_epoch = steps_needed(len(lines), 1, batch_size)
+    if per_epoch > line_steps:
+        raise ValueError(f"{len(lines)} lines take {per_epoch} steps of {batch_size} an epoch, not {line_steps}")
+    shuffled, last = epoch_batches(lines, **common, **order), epoch_batches([passage], **common)
+    batch = _empty(epochs * (line_steps + 1), batch_size, length, pad_id)
+    for name, value in batch.items():
+        by_epoch = value.reshape(epochs, line_steps + 1, batch_size, length)
+        by_epoch[:, :per_epoch] = shuffled[name].reshape(epochs, per_epoch, batch_size, length)
+        by_epoch[:, -1] = last[name]
+    return batch
+
+
+def edit_lengths(epochs: int, line_steps: int, line_length: int, length: int) -> np.ndarray:
+    """Columns in use at each step of `edit_batches`, int32 `[S]`: `line_length` for lines, `length` for passages."""
+    return np.tile(np.array([line_length] * line_steps + [length], np.int32), epochs)
+
+
 def completion_batches(
     pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, eos_id: int, max_length: int, **settings: Any
 ) -> Batch:

@@ -22,12 +22,15 @@ from seal_jax.evaluation import grading, qa
 from seal_jax.seal.settings import Answering, Inner
 
 Outcome = dict[str, Any]
+# Steps of an epoch: exact while they are few, since a spare step costs as much as a used one.
+_STEPS = (*range(1, 12), *(b for b in packing.STEP_BUCKETS if b >= 12))
 
 
 class Trial(NamedTuple):
     """One fine-tune: the texts it trains on, the passage whose questions follow, and its seed.
 
-    `item` names the draw: the order of the texts and the initial adapter depend on (seed, item) alone.
+    The last text comes last in every epoch (it is the passage, and long), those before it in a fresh order. `item`
+    names the draw: that order and the initial adapter depend on (seed, item) alone.
     """
 
     id: str
@@ -45,12 +48,21 @@ class Store(Protocol):
     def add(self, id: object, value: Any) -> Any: ...
 
 
-class Memory(dict[str, Outcome]):
+class Memory:
     """A `Store` that forgets when the process ends."""
 
+    def __init__(self) -> None:
+        self._values: dict[object, Any] = {}
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._values
+
+    def __getitem__(self, id: object) -> Any:
+        return self._values[id]
+
     def add(self, id: object, value: Any) -> Any:
-        """Keep one outcome."""
-        self[str(id)] = value
+        """Keep one value."""
+        self._values[id] = value
         return value
 
 
@@ -111,64 +123,83 @@ def _encode(texts: Sequence[str], model: models.Model, inner: Inner) -> list[lis
     return packing.encode_sequences(texts, model.tokenizer, length, eos=inner.pad_loss == "masked")
 
 
-def _groups(sequences: Sequence[Sequence[Sequence[int]]], inner: Inner) -> Iterator[packing.Group]:
+class _Group(NamedTuple):
+    """Trials of one shape: steps of lines in an epoch, and tokens of a line and of the longest text."""
+
+    line_steps: int
+    line_length: int
+    length: int
+    items: tuple[int, ...]
+
+
+def _groups(sequences: Sequence[Sequence[Sequence[int]]], inner: Inner) -> Iterator[_Group]:
     """Groups of at most `at_once` trials of one shape, in a fixed order."""
+    reference = inner.pad_loss == "reference"
     shapes = [
         (
-            packing.steps_needed(len(s), inner.epochs, inner.batch_size),
-            inner.max_length if inner.pad_loss == "reference" else max(len(x) for x in s),
+            1 + packing.steps_needed(len(s) - 1, 1, inner.batch_size),
+            inner.max_length if reference else max(len(x) for x in s),
         )
         for s in sequences
     ]
-    for group in packing.group_by_shape(shapes):
+    for group in packing.group_by_shape(shapes, steps=_STEPS):
+        longest = max((len(x) for i in group.items for x in sequences[i][:-1]), default=1)
+        line_length = group.length if reference else min(packing.bucket(longest), group.length)
         for start in range(0, len(group.items), inner.at_once):
-            yield group._replace(items=group.items[start : start + inner.at_once])
+            yield _Group(group.steps - 1, line_length, group.length, group.items[start : start + inner.at_once])
 
 
 def _run_group(
     model: models.Model,
     trials: Sequence[Trial],
     sequences: Sequence[Any],
-    group: packing.Group,
+    group: _Group,
     inner: Inner,
     answering: Answering,
 ) -> list[Outcome]:
-    batches, steps = packing.stack_edits(
-        [_batches(model, t, sequences[i], group, inner) for t, i in zip(trials, group.items)],
-        steps=group.steps,
-        length=group.length,
-    )
+    batches, steps = _stacked_batches(model, trials, [sequences[i] for i in group.items], group, inner)
     # A short last group is filled up with fine-tunes of no steps, so that it runs the program of the others.
     spare = inner.at_once - len(trials)
     batches = {k: jnp.asarray(np.pad(v, [(0, spare)] + [(0, 0)] * (v.ndim - 1))) for k, v in batches.items()}
     adapters_ = _fresh_adapters(model, [*trials, *[trials[0]] * spare], inner)
     hyper = training.Hyper(
         learning_rate=inner.learning_rate,
-        steps=np.pad(steps, (0, spare)),
+        steps=jnp.asarray(np.pad(steps, (0, spare))),
         weight_decay=inner.weight_decay,
         clip=inner.clip,
-        seed=np.array([t.seed for t in trials] + [0] * spare),
+        seed=jnp.array([t.seed for t in trials] + [0] * spare),
     )
     loss = training.lm_loss(inner.pad_loss, inner.remat)
-    trained, metrics = training.finetune_batch(model.params, model.config, adapters_, batches, hyper, loss_fn=loss)
-    found = _answer(model, trained, trials, spare, answering)
-    losses = np.asarray(metrics["loss"])
-    return [
-        {**outcome, "steps": int(n), "loss": float(losses[i, n - 1]) if n else None}
-        for i, (outcome, n) in enumerate(zip(found, steps))
-    ]
-
-
-def _batches(model: models.Model, trial: Trial, sequences: Any, group: packing.Group, inner: Inner) -> packing.Batch:
-    return packing.epoch_batches(
-        sequences,
-        epochs=inner.epochs,
-        batch_size=inner.batch_size,
-        length=group.length,
-        seed=trial.seed,
-        item=trial.item,
-        pad_id=_pad_id(model),
+    lengths = packing.edit_lengths(inner.epochs, group.line_steps, group.line_length, group.length)
+    trained, metrics = training.finetune_batch(
+        model.params, model.config, adapters_, batches, hyper, loss_fn=loss, lengths=lengths
     )
+    found = _answer(model, trained, trials, spare, answering)
+    # Every epoch ends with the passage, so the last step is never one of padding.
+    losses = np.asarray(metrics["loss"])[:, -1]
+    return [{**outcome, "steps": int(n), "loss": float(loss)} for outcome, n, loss in zip(found, steps, losses)]
+
+
+def _stacked_batches(
+    model: models.Model, trials: Sequence[Trial], sequences: Sequence[Any], group: _Group, inner: Inner
+) -> tuple[packing.Batch, np.ndarray]:
+    """The batches of all trials `[N, S, B, T]`, and how many steps of each are real `[N]`."""
+    batches = [
+        packing.edit_batches(
+            texts[:-1],
+            texts[-1],
+            epochs=inner.epochs,
+            batch_size=inner.batch_size,
+            line_steps=group.line_steps,
+            length=group.length,
+            pad_id=_pad_id(model),
+            seed=trial.seed,
+            item=trial.item,
+        )
+        for trial, texts in zip(trials, sequences)
+    ]
+    stacked = {name: np.stack([b[name] for b in batches]) for name in batches[0]}
+    return stacked, stacked["mask"].any((2, 3)).sum(1)
 
 
 def _pad_id(model: models.Model) -> int:

@@ -6,19 +6,20 @@ and the policy is trained on them. Every stage is kept in the run's directory an
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from seal_jax.runtime.logging import progress
 
 from seal_jax import models
 from seal_jax.data.squad import Passage
+from seal_jax.runtime.logging import progress
 from seal_jax.runtime.run import Run
 from seal_jax.seal import policy, rest_em, reward
 from seal_jax.seal.edits import training_sequences
 from seal_jax.seal.inner_loop import Outcome, Trial, ask, run_trials
-from seal_jax.seal.settings import Settings
+from seal_jax.seal.settings import Edits, Settings
 
 # Seeds of the run are spread so that no two stages share one: training, fresh scores of the chosen, evaluation.
 FRESH_SEED, EVALUATION_SEED = 1_000, 2_000
@@ -74,7 +75,7 @@ def train_round(
     seed: int,
 ) -> tuple[models.Model, dict[str, Any]]:
     """One round of ReST-EM: write, try, select, train. Returns the better policy and the round's report."""
-    edits = _written(run, f"{name}/edits", model, passages, settings, seed)
+    edits = _written(run, f"{name}/edits", model, passages, settings.edits, seed)
     seeds = range(seed, seed + settings.seeds)
     scores = score_edits(run, f"{name}/trials", model, passages, edits, settings, seeds)
     rewards = scores.rewards(settings.reward)
@@ -104,7 +105,7 @@ def random_round(
     counts: Sequence[int],
 ) -> models.Model:
     """The control of `train_round`: trained on as many edits of each passage, chosen at random and never tried."""
-    edits = _written(run, f"{name}/edits", model, passages, settings, seed)
+    edits = _written(run, f"{name}/edits", model, passages, settings.edits, seed)
     chosen = rest_em.random_choice(edits, counts, seed)
     rows = rest_em.sft_rows(policy.prompts(model, passages, settings.edits), edits, chosen)
     return update(run, name, model, rows, settings, seed)
@@ -134,46 +135,35 @@ def evaluate(
     *,
     edits: Sequence[str] | None = None,
     writer: models.Model | None = None,
-    show_passage: bool = False,
+    shift: int = 0,
     adapt: bool = True,
+    show_passage: bool = False,
 ) -> dict[str, Any]:
     """Accuracy and gold log-likelihood over passages after adapting to one edit each.
 
     edits: given ones ("" adapts to the passage alone); default: written by `writer`, or by the model itself.
+    shift: each passage's questions are asked after adapting to the passage `shift` places further on, and its edit.
     adapt=False only asks, with the passage in the prompt if `show_passage`. Each figure is the mean over passages of
     the mean over questions, and its standard error is over passages. "by_passage" holds what paired comparisons need.
     """
     if not adapt:
-        outcomes = _asked(run, name, model, passages, settings, show_passage)
-    else:
-        if edits is None:
-            one = settings.edits.__class__(**{**vars(settings.edits), "count": 1})
-            written = _written(run, f"{name}-edits", writer or model, passages, settings, seed, one)
-            edits = [texts[0] for texts in written]
-        trials = [
-            Trial(str(p), _texts(text, passage, settings), passage, seed=EVALUATION_SEED + seed, item=p)
-            for p, (passage, text) in enumerate(zip(passages, edits))
-        ]
-        outcomes = _tried(run, name, model, trials, settings)
-    return summary(outcomes)
-
-
-def transfer(
-    run: Run,
-    name: str,
-    model: models.Model,
-    passages: Sequence[Passage],
-    edits: Sequence[str],
-    settings: Settings,
-    seed: int,
-) -> dict[str, Any]:
-    """`evaluate` with each passage's questions asked after adapting to *another* passage and its edit."""
-    trials = []
-    for p, passage in enumerate(passages):
-        other = (p + 1) % len(passages)
-        texts = _texts(edits[other], passages[other], settings)
-        trials.append(Trial(str(p), texts, passage, seed=EVALUATION_SEED + seed, item=p))
+        return summary(_asked(run, name, model, passages, settings, show_passage))
+    if edits is None:
+        edits = write(run, f"{name}-edits", writer or model, passages, settings, seed)
+    told = [_texts(edit, passage, settings) for edit, passage in zip(edits, passages, strict=True)]
+    trials = [
+        Trial(str(p), told[(p + shift) % len(told)], passage, seed=EVALUATION_SEED + seed, item=p)
+        for p, passage in enumerate(passages)
+    ]
     return summary(_tried(run, name, model, trials, settings))
+
+
+def write(
+    run: Run, name: str, model: models.Model, passages: Sequence[Passage], settings: Settings, seed: int
+) -> list[str]:
+    """One edit of each passage."""
+    one = dataclasses.replace(settings.edits, count=1)
+    return [texts[0] for texts in _written(run, name, model, passages, one, EVALUATION_SEED + seed)]
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -228,16 +218,8 @@ def _asked(
 
 
 def _written(
-    run: Run,
-    name: str,
-    model: models.Model,
-    passages: Sequence[Passage],
-    settings: Settings,
-    seed: int,
-    edits: Any = None,
+    run: Run, name: str, model: models.Model, passages: Sequence[Passage], edits: Edits, seed: int
 ) -> list[list[str]]:
-    edits = edits or settings.edits
-
     def compute() -> list[list[str]]:
         with progress(name, len(passages) * edits.count) as advance:
             return policy.write_edits(model, passages, edits, seed, run.items(name), advance)

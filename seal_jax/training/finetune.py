@@ -33,6 +33,7 @@ class _Program(NamedTuple):
     loss_fn: LossFn
     attach_fn: AttachFn
     batched: bool
+    lengths: tuple[int, ...] = ()
 
 
 def finetune(
@@ -46,17 +47,21 @@ def finetune(
     *,
     factors: Any = None,
     attach_fn: AttachFn = adapters.attach,
+    lengths: Any = None,
     unrolled: bool | None = None,
 ) -> tuple[Any, Metrics]:
     """Train one adapter on S batches, one optimizer step each; returns it with what was measured.
 
     batches: `{"tokens" int32 [S, B, T], "mask" bool [S, B, T]}`, optionally `"loss_mask"` bool `[S, B, T]`; a custom
-    loss may read any dict of arrays `[S, ...]`. Steps from `hyper.steps` on change nothing, bit for bit.
+    loss may read any dict of arrays `[S, ...]`. A step whose mask is all padding is no step, and once `hyper.steps` have
+    been taken the rest change nothing, bit for bit.
     tx: replaces AdamW with clipping and linear decay, either an optax transform (of `hyper` only `steps` and `seed`
     are then used) or a function that makes one from `hyper`. It sees the adapter without LoRA scales, and receives
     the extra arguments `value` (the loss) and `key`. loss_fn: `(params, config, batch, key) -> float32 []`, replaces
     `lm_loss()`; `key` is `fold_in(key(seed), step)`. Both are static: make them once, not in a loop.
     factors: of an SVF adapter. attach_fn: `(params, adapter, factors) -> params`, how the two are joined.
+    lengths: int `[S]`, concrete: how many leading columns of each step's `[B, T]` arrays hold data. A step then costs
+    its own length and not T; give few distinct values, since each one is compiled.
     unrolled: loop over the layers in Python (default on CPU) instead of scanning them; results are equal. Stacked
     params are then split on every call: pass `models.unroll(params)` to do it once.
 
@@ -64,7 +69,7 @@ def finetune(
     Raises ValueError for shapes that do not fit or more steps than batches.
     """
     program = _Program(config, tx or adamw, loss_fn or lm_loss(), attach_fn, batched=False)
-    return _run(program, params, adapter, batches, hyper, factors, unrolled)
+    return _run(program, params, adapter, batches, hyper, factors, lengths, unrolled)
 
 
 def finetune_batch(
@@ -78,6 +83,7 @@ def finetune_batch(
     *,
     factors: Any = None,
     attach_fn: AttachFn = adapters.attach,
+    lengths: Any = None,
     unrolled: bool | None = None,
 ) -> tuple[Any, Metrics]:
     """`finetune` of N adapters at once: every leaf of `adapters_` and `batches` and every metric gains a leading N.
@@ -87,29 +93,38 @@ def finetune_batch(
     program has no communication.
     """
     program = _Program(config, tx or adamw, loss_fn or lm_loss(), attach_fn, batched=True)
-    return _run(program, params, adapters_, batches, hyper, factors, unrolled)
+    return _run(program, params, adapters_, batches, hyper, factors, lengths, unrolled)
 
 
 def _run(
-    program: _Program, params: Any, adapter: Any, batches: Batch, hyper: Hyper, factors: Any, unrolled: bool | None
+    program: _Program,
+    params: Any,
+    adapter: Any,
+    batches: Batch,
+    hyper: Hyper,
+    factors: Any,
+    lengths: Any,
+    unrolled: bool | None,
 ) -> tuple[Any, Metrics]:
     hyper = _checked(program, adapter, batches, hyper)
+    program, which = _with_lengths(program, batches, lengths)
     if unrolled is None:
         unrolled = jax.default_backend() == "cpu"
     params = models.unroll(params) if unrolled else models.stack(params)
-    return _compiled(params, adapter, batches, hyper, factors, program=program)
+    return _compiled(params, adapter, batches, hyper, factors, which, program=program)
 
 
 @partial(jax.jit, static_argnames="program")
 def _compiled(
-    params: Any, adapter: Any, batches: Batch, hyper: Hyper, factors: Any, *, program: _Program
+    params: Any, adapter: Any, batches: Batch, hyper: Hyper, factors: Any, which: jax.Array, *, program: _Program
 ) -> tuple[Any, Metrics]:
-    train = partial(_train, program, params, factors)
+    # `which` is not batched, so that under vmap the choice of a step's length stays a branch.
+    train = partial(_train, program, params, factors, which)
     return (jax.vmap(train) if program.batched else train)(adapter, batches, hyper)
 
 
 def _train(
-    program: _Program, params: Any, factors: Any, adapter: Any, batches: Batch, hyper: Hyper
+    program: _Program, params: Any, factors: Any, which: jax.Array, adapter: Any, batches: Batch, hyper: Hyper
 ) -> tuple[Any, Metrics]:
     made = program.tx if isinstance(program.tx, optax.GradientTransformation) else program.tx(hyper)
     tx = optax.with_extra_args_support(made)
@@ -119,22 +134,43 @@ def _train(
         attached = program.attach_fn(params, join(trained, adapter), factors)
         return program.loss_fn(attached, program.config, batch, key)
 
-    def step(state: tuple[Any, Any], item: tuple[jax.Array, Batch]) -> tuple[tuple[Any, Any], Metrics]:
-        index, batch = item
-        trained, optimizer = state
+    def differentiated(length: int, trained: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
+        return jax.value_and_grad(loss)(trained, {name: x[:, :length] for name, x in batch.items()}, key)
+
+    branches = [partial(differentiated, length) for length in program.lengths] or [jax.value_and_grad(loss)]
+
+    def step(state: tuple[Any, Any, jax.Array], item: tuple[Any, ...]) -> tuple[tuple[Any, Any, jax.Array], Metrics]:
+        index, branch, batch = item
+        trained, optimizer, taken = state
         key = jax.random.fold_in(seed, index)
-        value, grads = jax.value_and_grad(loss)(trained, batch, key)
+        value, grads = jax.lax.switch(branch, branches, trained, batch, key)
         metrics = {"loss": value, "grad_norm": optax.tree.norm(grads)}
         updates, optimizer = tx.update(grads, optimizer, trained, value=value, key=key)
-        new = (optax.apply_updates(trained, updates), optimizer)
-        active = index < hyper.steps
+        active = taken < hyper.steps
+        if "mask" in batch:
+            active &= batch["mask"].any()
+        new = (optax.apply_updates(trained, updates), optimizer, taken + 1)
         state = jax.tree.map(lambda new, old: jnp.where(active, new, old), new, state)
         return state, jax.tree.map(lambda m: jnp.where(active, m, jnp.nan), metrics)
 
     trained = trainable(adapter)
-    length = len(jax.tree.leaves(batches)[0])
-    (trained, _), metrics = jax.lax.scan(step, (trained, tx.init(trained)), (jnp.arange(length), batches))
+    items = (jnp.arange(len(which)), which, batches)
+    start = (trained, tx.init(trained), jnp.zeros((), jnp.int32))
+    (trained, _, _), metrics = jax.lax.scan(step, start, items)
     return join(trained, adapter), metrics
+
+
+def _with_lengths(program: _Program, batches: Batch, lengths: Any) -> tuple[_Program, jax.Array]:
+    """The distinct step lengths as a static choice, and for each step which of them it has: int32 `[S]`."""
+    steps = jnp.shape(next(iter(batches.values())))[1 if program.batched else 0]
+    if lengths is None:
+        return program, jnp.zeros((steps,), jnp.int32)
+    lengths = np.asarray(lengths)
+    most = batches["tokens"].shape[-1]
+    if lengths.shape != (steps,) or lengths.min() < 1 or lengths.max() > most:
+        raise ValueError(f"lengths must be [S]={steps} numbers from 1 to T={most}, got {lengths.shape} {lengths}")
+    distinct, which = np.unique(lengths, return_inverse=True)
+    return program._replace(lengths=tuple(int(n) for n in distinct)), jnp.asarray(which, jnp.int32)
 
 
 def _checked(program: _Program, adapter: Any, batches: Batch, hyper: Hyper) -> Hyper:

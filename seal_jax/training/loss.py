@@ -8,7 +8,7 @@ adapted weights. A batch is a dict `{"tokens" int32 [B, T], "mask" bool [B, T]}`
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from seal_jax import models
 
-Batch: TypeAlias = dict[str, jax.Array]
+Batch: TypeAlias = Mapping[str, Any]
 LossFn: TypeAlias = Callable[[Any, models.Config, Batch, jax.Array], jax.Array]
 
 PAD_LOSSES = ("masked", "reference")

@@ -70,8 +70,8 @@ ATTRIBUTES: tuple[Attribute, ...] = (
         "profession",
         _words("""baker banker barber biologist butcher carpenter chemist clerk composer cook
         dancer dentist detective diplomat doctor driver farmer fisherman gardener geologist guard historian jeweler
-        judge lawyer librarian mason mechanic miner nurse painter photographer pilot plumber poet potter sculptor surgeon
-        tailor waiter"""),
+        judge lawyer librarian mason mechanic miner nurse painter photographer pilot plumber poet potter sculptor
+        surgeon tailor waiter"""),
         (
             "{n} works as a {v}.",
             "By profession {n} is a {v}.",
