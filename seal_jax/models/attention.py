@@ -31,9 +31,7 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) 
 
     query `[B, T, H, d]`, key and value `[B, S, K, d]` with K dividing H, mask bool `[B, 1, T, S]` -> `[B, T, H, d]`.
     """
-    # Inside, jax asks for the common type of bfloat16 and float32, which strict promotion would not let it.
-    with jax.numpy_dtype_promotion("standard"):
-        return jax.nn.dot_product_attention(query, key, value, mask=mask)
+    return attend_cached(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask)
 
 
 def attend_cached(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
