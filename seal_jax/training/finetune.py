@@ -53,8 +53,8 @@ def finetune(
     """Train one adapter on S batches, one optimizer step each; returns it with what was measured.
 
     batches: `{"tokens" int32 [S, B, T], "mask" bool [S, B, T]}`, optionally `"loss_mask"` bool `[S, B, T]`; a custom
-    loss may read any dict of arrays `[S, ...]`. A step whose mask is all padding is no step, and once `hyper.steps` have
-    been taken the rest change nothing, bit for bit.
+    loss may read any dict of arrays `[S, ...]`. A step whose mask is all padding is no step, and once `hyper.steps`
+    have been taken the rest change nothing, bit for bit.
     tx: replaces AdamW with clipping and linear decay, either an optax transform (of `hyper` only `steps` and `seed`
     are then used) or a function that makes one from `hyper`. It sees the adapter without LoRA scales, and receives
     the extra arguments `value` (the loss) and `key`. loss_fn: `(params, config, batch, key) -> float32 []`, replaces

@@ -102,11 +102,36 @@ def test_scanned_is_unrolled(params, inits, batches):
     np.testing.assert_allclose(*runs, atol=1e-5)
 
 
+def test_bfloat16_weights_train_float32_adapters(params, inits, batches, many):
+    half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
+    adapter, metrics = training.finetune(half, CONFIG, inits[0], item(batches, 0), training.Hyper(RATES[0], S))
+    assert {leaf.dtype for leaf in jax.tree.leaves(adapter)} == {np.dtype(np.float32)}
+    np.testing.assert_allclose(metrics["loss"], many[1]["loss"][0], atol=0.03)
+
+
 def test_a_longer_bucket_does_not_change_the_losses(params, inits, batches, many):
     longer = jax.tree.map(lambda x: np.pad(x, [(0, 0)] * 3 + [(0, 5)]), batches)
     hyper = training.Hyper(np.array(RATES), np.array(STEPS), clip=np.array([1.0, 0.0, 0.3]))
     _, metrics = training.finetune_batch(params, CONFIG, stacked(inits), longer, hyper)
     np.testing.assert_allclose(metrics["loss"], many[1]["loss"], atol=1e-5)
+
+
+def test_a_step_may_be_shorter_or_empty(params, inits, batches, many):
+    """Steps cut to their own lengths, with empty ones in between, are the steps of the plain run."""
+    real = np.array([0, 1, 3, 4, 5, 7, 8, 9, 10, 11])  # where S=10 real steps go among 12
+    spread = jax.tree.map(lambda x: np.zeros((N, 12, B, T), x.dtype), batches)
+    lengths = np.full(12, 4)
+    lengths[real] = batches["mask"].any((0, 2)).sum(-1)
+    for name, x in batches.items():
+        spread[name][:, real] = x
+    hyper = training.Hyper(np.array(RATES), np.array(STEPS), clip=np.array([1.0, 0.0, 0.3]))
+    adapters_, metrics = training.finetune_batch(params, CONFIG, stacked(inits), spread, hyper, lengths=lengths)
+    np.testing.assert_allclose(metrics["loss"][:, real], many[1]["loss"], atol=1e-5)
+    assert np.isnan(metrics["loss"][:, [2, 6]]).all()
+    chex.assert_trees_all_close(adapters_, many[0], atol=1e-4)
+    assert len(set(lengths)) > 1
+    with pytest.raises(ValueError, match=r"lengths must be \[S\]=12 numbers from 1 to T=12, got \(12,\)"):
+        training.finetune_batch(params, CONFIG, stacked(inits), spread, hyper, lengths=lengths + 9)
 
 
 def test_a_loop_compiles_once(params, inits, batches):
