@@ -77,9 +77,11 @@ def run_trials(
     """Run every trial and return its outcome, in order; what `store` already holds is not run again.
 
     An outcome is `{"answers": [str], "correct": [bool], "loglik": [float], "steps": int, "loss": float or None}` with
-    one entry per question; loglik is the mean log-probability of the gold answer's tokens in nats. Groups are formed
-    from all trials, so that a resumed run computes exactly what an uninterrupted one would have.
+    one entry per question; loglik is the mean log-probability of the gold answer's tokens in nats. Where a fine-tune
+    diverged, loss and loglik are NaN (None once through a file) and the answers are wrong. Groups are formed from all
+    trials, so that a resumed run computes exactly what an uninterrupted one would have.
     on_progress: called with the number of trials finished after each group.
+    Raises ValueError naming the passage if a question and its answer do not fit the model's context.
     """
     store = Memory() if store is None else store
     sequences = [_encode(t.texts, model, inner) for t in trials]
@@ -142,7 +144,9 @@ def _groups(sequences: Sequence[Sequence[Sequence[int]]], inner: Inner) -> Itera
         )
         for s in sequences
     ]
-    for group in packing.group_by_shape(shapes, steps=_STEPS):
+    # The released objective depends on how far a text is padded, so there the length is not rounded up.
+    lengths = (inner.max_length,) if reference else packing.DEFAULT_BUCKETS
+    for group in packing.group_by_shape(shapes, steps=_STEPS, lengths=lengths):
         longest = max((len(x) for i in group.items for x in sequences[i][:-1]), default=1)
         line_length = group.length if reference else min(packing.bucket(longest), group.length)
         for start in range(0, len(group.items), inner.at_once):
@@ -264,13 +268,20 @@ def _answer(
 
 
 def _prompt(model: models.Model, p: Passage, question: str, answering: Answering, show: bool = False) -> str:
-    return qa.answer_prompt(
+    prompt = qa.answer_prompt(
         p.title,
         question,
         answering.template,
         context=p.context if show else None,
         tokenizer=model.tokenizer if answering.chat else None,
     )
+    tokens, most = len(model.tokenizer.encode(prompt)), answering.max_new_tokens
+    if tokens + most > model.config.max_position:
+        raise ValueError(
+            f"passage {p.title!r}: a question{' with the passage' if show else ''} takes {tokens} tokens and its "
+            f"answer up to {most}; the model's context is {model.config.max_position}"
+        )
+    return prompt
 
 
 def _decoding(model: models.Model, answering: Answering, prompts: Sequence[str]) -> dict[str, Any]:
