@@ -1,7 +1,8 @@
 """A tokenizer for the worlds: whole words of the world, word parts and letters for other text, bytes for the rest.
 
 A Unigram model with byte fallback, as Llama's is. A space belongs to the word after it, and a line starts like a word
-does, so "Topic" is one token wherever it stands. Any text survives a round trip.
+does, so "Topic" is one token wherever it stands. Any text survives a round trip, with Llama's own exceptions: "▁" comes
+back as a space, and the written name of a token ("</s>", "<0x41>") is that token.
 """
 
 from __future__ import annotations
