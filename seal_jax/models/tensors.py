@@ -147,6 +147,10 @@ def save_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
     """Write one safetensors file; a killed write leaves the old file in place."""
     temporary = path.with_name(path.name + ".tmp")
     save_file(tensors, temporary, metadata={"format": "pt"})
+    # safetensors makes the file readable to its owner alone; a checkpoint is shared like any other file.
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
     os.replace(temporary, path)
 
 

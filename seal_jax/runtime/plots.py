@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-ORDER = ("base", "passage_only", "random_edits")
+ORDER = ("base", "other_passage", "passage_only", "random_edits")
 LAST = ("with_passage", "oracle")
 
 

@@ -75,7 +75,7 @@ def train_round(
     seed: int,
 ) -> tuple[models.Model, dict[str, Any]]:
     """One round of ReST-EM: write, try, select, train. Returns the better policy and the round's report."""
-    edits = _written(run, f"{name}/edits", model, passages, settings.edits, seed)
+    edits = write_all(run, f"{name}/edits", model, passages, settings.edits, seed)
     seeds = range(seed, seed + settings.seeds)
     scores = score_edits(run, f"{name}/trials", model, passages, edits, settings, seeds)
     rewards = scores.rewards(settings.reward)
@@ -105,7 +105,7 @@ def random_round(
     counts: Sequence[int],
 ) -> models.Model:
     """The control of `train_round`: trained on as many edits of each passage, chosen at random and never tried."""
-    edits = _written(run, f"{name}/edits", model, passages, settings.edits, seed)
+    edits = write_all(run, f"{name}/edits", model, passages, settings.edits, seed)
     chosen = rest_em.random_choice(edits, counts, seed)
     rows = rest_em.sft_rows(policy.prompts(model, passages, settings.edits), edits, chosen)
     return update(run, name, model, rows, settings, seed)
@@ -163,7 +163,19 @@ def write(
 ) -> list[str]:
     """One edit of each passage."""
     one = dataclasses.replace(settings.edits, count=1)
-    return [texts[0] for texts in _written(run, name, model, passages, one, EVALUATION_SEED + seed)]
+    return [texts[0] for texts in write_all(run, name, model, passages, one, EVALUATION_SEED + seed)]
+
+
+def write_all(
+    run: Run, name: str, model: models.Model, passages: Sequence[Passage], edits: Edits, seed: int
+) -> list[list[str]]:
+    """`edits.count` edits of each passage, kept in the run as stage `name`."""
+
+    def compute() -> list[list[str]]:
+        with progress(name, len(passages) * edits.count) as advance:
+            return policy.write_edits(model, passages, edits, seed, run.items(name), advance)
+
+    return run.stage(name, compute)
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -215,16 +227,6 @@ def _asked(
     show_passage: bool = False,
 ) -> list[Outcome]:
     return run.stage(name, lambda: ask(model, passages, settings.answering, show_passage))
-
-
-def _written(
-    run: Run, name: str, model: models.Model, passages: Sequence[Passage], edits: Edits, seed: int
-) -> list[list[str]]:
-    def compute() -> list[list[str]]:
-        with progress(name, len(passages) * edits.count) as advance:
-            return policy.write_edits(model, passages, edits, seed, run.items(name), advance)
-
-    return run.stage(name, compute)
 
 
 def _report(
