@@ -126,8 +126,9 @@ def _encode(texts: Sequence[str], model: models.Model, inner: Inner) -> list[lis
 
 
 class _Group(NamedTuple):
-    """Trials of one shape: steps of lines in an epoch, and tokens of a line and of the longest text."""
+    """Trials of one shape: the N of its program, line steps of an epoch, tokens of a line and of the longest text."""
 
+    size: int
     line_steps: int
     line_length: int
     length: int
@@ -149,8 +150,10 @@ def _groups(sequences: Sequence[Sequence[Sequence[int]]], inner: Inner) -> Itera
     for group in packing.group_by_shape(shapes, steps=_STEPS, lengths=lengths):
         longest = max((len(x) for i in group.items for x in sequences[i][:-1]), default=1)
         line_length = group.length if reference else min(packing.bucket(longest), group.length)
-        for start in range(0, len(group.items), inner.at_once):
-            yield _Group(group.steps - 1, line_length, group.length, group.items[start : start + inner.at_once])
+        # A last group that is not full runs the program of the full ones; a shape of few trials gets one of its size.
+        size = min(packing.bucket(len(group.items), packing.STEP_BUCKETS), inner.at_once)
+        for start in range(0, len(group.items), size):
+            yield _Group(size, group.steps - 1, line_length, group.length, group.items[start : start + size])
 
 
 def _run_group(
@@ -162,8 +165,7 @@ def _run_group(
     answering: Answering,
 ) -> list[Outcome]:
     batches, steps = _stacked_batches(model, trials, [sequences[i] for i in group.items], group, inner)
-    # A short last group is filled up with fine-tunes of no steps, so that it runs the program of the others.
-    spare = inner.at_once - len(trials)
+    spare = group.size - len(trials)  # filled up with fine-tunes of no steps
     batches = {k: jnp.asarray(np.pad(v, [(0, spare)] + [(0, 0)] * (v.ndim - 1))) for k, v in batches.items()}
     adapters_ = _fresh_adapters(model, [*trials, *[trials[0]] * spare], inner)
     hyper = training.Hyper(
