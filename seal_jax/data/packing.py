@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -114,20 +115,21 @@ def edit_batches(
     line_steps: int,
     length: int,
     pad_id: int = 0,
-    **order: int,
+    seed: int = 0,
+    item: int = 0,
 ) -> Batch:
     """Batches of one self-edit: in each epoch its lines in a fresh order, then the passage it is about.
 
     Lines are short and the passage is long. With the passage at the same step of every epoch, edits that run side by
     side can be padded to the length of what is there (`edit_lengths`) instead of all to the longest. `line_steps`
-    steps an epoch hold the lines, the spare ones padding only; S is `epochs * (line_steps + 1)`. order: the `seed` and
-    `item` of `epoch_batches`. Raises ValueError where the lines need more steps or a sequence more than `length`.
+    steps an epoch hold the lines, the spare ones padding only; S is `epochs * (line_steps + 1)`. seed, item:
+    as in `epoch_batches`. Raises ValueError where the lines need more steps or a sequence more than `length`.
     """
-    common = {"epochs": epochs, "batch_size": batch_size, "length": length, "pad_id": pad_id}
+    batches = partial(epoch_batches, epochs=epochs, batch_size=batch_size, length=length, pad_id=pad_id)
     per_epoch = steps_needed(len(lines), 1, batch_size)
     if per_epoch > line_steps:
         raise ValueError(f"{len(lines)} lines take {per_epoch} steps of {batch_size} an epoch, not {line_steps}")
-    shuffled, last = epoch_batches(lines, **common, **order), epoch_batches([passage], **common)
+    shuffled, last = batches(lines, seed=seed, item=item), batches([passage])
     batch = _empty(epochs * (line_steps + 1), batch_size, length, pad_id)
     for name, value in batch.items():
         by_epoch = value.reshape(epochs, line_steps + 1, batch_size, length)

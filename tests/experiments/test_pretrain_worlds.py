@@ -1,4 +1,4 @@
-"""The script that makes the embedded checkpoint: what it trains on, and that a killed run resumes to the same weights."""
+"""The script that makes the embedded checkpoint: what it trains on, and that a killed run resumes bit for bit."""
 
 import dataclasses
 
