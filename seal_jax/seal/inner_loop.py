@@ -14,11 +14,13 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from seal_jax import adapters, generation, models, training
 from seal_jax.data import packing
 from seal_jax.data.squad import Passage
 from seal_jax.evaluation import grading, qa
+from seal_jax.runtime.mesh import make_mesh, shard_leading, shard_params
 from seal_jax.seal.settings import Answering, Inner
 
 Outcome = dict[str, Any]
@@ -85,11 +87,13 @@ def run_trials(
     """
     store = Memory() if store is None else store
     sequences = [_encode(t.texts, model, inner) for t in trials]
-    fast = model._replace(params=models.unroll(model.params)) if jax.default_backend() == "cpu" else model
-    for group in _groups(sequences, inner):
+    mesh = make_mesh(inner.mesh) if inner.mesh else None
+    placed = models.unroll(model.params) if jax.default_backend() == "cpu" else model.params
+    fast = model._replace(params=shard_params(placed, mesh) if mesh else placed)
+    for group in _groups(sequences, inner, mesh.shape["data"] if mesh else 1):
         missing = [i for i in group.items if trials[i].id not in store]
         if missing:
-            outcomes = _run_group(fast, [trials[i] for i in group.items], sequences, group, inner, answering)
+            outcomes = _run_group(fast, [trials[i] for i in group.items], sequences, group, inner, answering, mesh)
             for i, outcome in zip(group.items, outcomes):
                 if i in missing:
                     store.add(trials[i].id, outcome)
@@ -135,8 +139,8 @@ class _Group(NamedTuple):
     items: tuple[int, ...]
 
 
-def _groups(sequences: Sequence[Sequence[Sequence[int]]], inner: Inner) -> Iterator[_Group]:
-    """Groups of at most `at_once` trials of one shape, in a fixed order."""
+def _groups(sequences: Sequence[Sequence[Sequence[int]]], inner: Inner, devices: int) -> Iterator[_Group]:
+    """Groups of at most `at_once` trials of one shape, in a fixed order; their size is a multiple of `devices`."""
     reference = inner.pad_loss == "reference"
     shapes = [
         (
@@ -152,6 +156,7 @@ def _groups(sequences: Sequence[Sequence[Sequence[int]]], inner: Inner) -> Itera
         line_length = group.length if reference else min(packing.bucket(longest), group.length)
         # A last group that is not full runs the program of the full ones; a shape of few trials gets one of its size.
         size = min(packing.bucket(len(group.items), packing.STEP_BUCKETS), inner.at_once)
+        size = -(-size // devices) * devices
         for start in range(0, len(group.items), size):
             yield _Group(size, group.steps - 1, line_length, group.length, group.items[start : start + size])
 
@@ -163,11 +168,14 @@ def _run_group(
     group: _Group,
     inner: Inner,
     answering: Answering,
+    mesh: Mesh | None,
 ) -> list[Outcome]:
     batches, steps = _stacked_batches(model, trials, [sequences[i] for i in group.items], group, inner)
     spare = group.size - len(trials)  # filled up with fine-tunes of no steps
     batches = {k: jnp.asarray(np.pad(v, [(0, spare)] + [(0, 0)] * (v.ndim - 1))) for k, v in batches.items()}
     adapters_ = _fresh_adapters(model, [*trials, *[trials[0]] * spare], inner)
+    if mesh:
+        batches, adapters_ = shard_leading((batches, adapters_), mesh)
     hyper = training.Hyper(
         learning_rate=inner.learning_rate,
         steps=jnp.asarray(np.pad(steps, (0, spare))),

@@ -40,6 +40,8 @@ class Inner:
     remat: bool = False
     at_once: int = 32
     """Edits in one program."""
+    mesh: str = ""
+    """Devices to spread the edits over, such as "data=8" or "data=4,model=2"; empty: one device."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +67,8 @@ class PolicyUpdate:
     batch_size: int = 10
     max_length: int = 10240
     clip: float = 1.0
+    remat: bool = False
+    """Recompute activations in the backward pass: slower, in far less memory."""
 
 
 @dataclasses.dataclass(frozen=True)
