@@ -14,6 +14,7 @@ import numpy as np
 
 from seal_jax import models
 from seal_jax.data.squad import Passage
+from seal_jax.runtime.checkpoint import Checkpointer
 from seal_jax.runtime.logging import progress
 from seal_jax.runtime.run import Run
 from seal_jax.seal import policy, rest_em, reward
@@ -42,7 +43,7 @@ class Scores(NamedTuple):
     def before(self, kind: str) -> list[float]:
         """What each passage's reward would be without any edit: the floor of `--select positive`."""
         field = "loglik" if kind == "loglik" else "correct"
-        return [0.0 if kind == "binary" else float(np.mean(o[field])) for o in self.baseline]
+        return [0.0 if kind == "binary" else reward.reward("loglik", o[field]) for o in self.baseline]
 
 
 def score_edits(
@@ -87,9 +88,8 @@ def train_round(
         positive=positive,
         baseline=scores.before(settings.reward),
     )
-    report = run.stage(
-        f"{name}/selection", lambda: _report(run, name, model, passages, edits, scores, chosen, settings, seed)
-    )
+    fresh = _scored_again(run, name, model, passages, edits, chosen, settings, seed)
+    report = run.stage(f"{name}/selection", lambda: _report(scores, chosen, fresh, settings))
     rows = rest_em.sft_rows(policy.prompts(model, passages, settings.edits), edits, chosen)
     rest_em.write_sft_jsonl(run.dir / "stages" / name / "sft.jsonl", rows)
     return update(run, name, model, rows, settings, seed), report
@@ -117,9 +117,10 @@ def update(
     """Train the policy on rows and merge; the adapter is kept as `stages/NAME/policy.tree`."""
 
     def trained() -> Any:
-        adapter, losses = policy.improve(model, rows, settings.policy, seed)
+        checkpoints = Checkpointer(run.checkpoints / name)
+        adapter, losses = policy.improve(model, rows, settings.policy, seed, checkpoints)
         for step, loss in enumerate(losses):
-            run.log({"stage": f"{name}/policy", "step": step, "loss": loss})
+            run.log({"stage": f"{name}/policy", "step": step, "loss": loss}, id=f"{name}/policy/{step}")
         return adapter
 
     return policy.merge(model, run.stage(f"{name}/policy", trained, kind="tree"))
@@ -150,7 +151,9 @@ def evaluate(
         return summary(_asked(run, name, model, passages, settings, show_passage))
     if edits is None:
         edits = write(run, f"{name}-edits", writer or model, passages, settings, seed)
-    told = [_texts(edit, passage, settings) for edit, passage in zip(edits, passages, strict=True)]
+    if len(edits) != len(passages):
+        raise ValueError(f"{len(edits)} edits for {len(passages)} passages: give one for each")
+    told = [_texts(edit, passage, settings) for edit, passage in zip(edits, passages)]
     trials = [
         Trial(str(p), told[(p + shift) % len(told)], passage, seed=EVALUATION_SEED + seed, item=p)
         for p, passage in enumerate(passages)
@@ -179,30 +182,42 @@ def write_all(
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Means over passages with standard errors, and the values by passage they are made of."""
-    by_passage = {
-        "accuracy": [float(np.mean(o["correct"])) for o in outcomes if o["correct"]],
-        "loglik": [float(np.mean(o["loglik"])) for o in outcomes if o["correct"]],
-    }
-    count = len(by_passage["accuracy"])
-    if not count:
+    """Means over passages with standard errors, and the values by passage they are made of.
+
+    Passages without a question do not count. A passage whose fine-tune diverged has no log-likelihood: its questions
+    count as answered wrong, the figures of the log-likelihood are of the others, and "diverged" is how many there are.
+    """
+    asked = [o for o in outcomes if o["correct"]]
+    if not asked:
         raise ValueError("none of the passages has a question: nothing can be evaluated")
-    error = lambda values: reward.sample_std(values) / count**0.5  # noqa: E731
+    mean = lambda values: float(np.mean(np.asarray(values, np.float64)))  # noqa: E731
+    by_passage = {
+        "accuracy": [mean(o["correct"]) for o in asked],
+        "loglik": [mean(o["loglik"]) for o in asked],
+    }
+    known = [x for x in by_passage["loglik"] if np.isfinite(x)]
     return {
-        "accuracy": float(np.mean(by_passage["accuracy"])),
-        "stderr": error(by_passage["accuracy"]),
-        "loglik": float(np.mean(by_passage["loglik"])),
-        "loglik_stderr": error(by_passage["loglik"]),
-        "passages": count,
-        "questions": sum(len(o["correct"]) for o in outcomes),
+        "accuracy": mean(by_passage["accuracy"]),
+        "stderr": reward.sample_std(by_passage["accuracy"]) / len(asked) ** 0.5,
+        "loglik": mean(known) if known else float("nan"),
+        "loglik_stderr": reward.sample_std(known) / max(len(known), 1) ** 0.5,
+        "passages": len(asked),
+        "diverged": len(asked) - len(known),
+        "questions": sum(len(o["correct"]) for o in asked),
         "by_passage": by_passage,
     }
 
 
 def compare(a: dict[str, Any], b: dict[str, Any], field: str = "accuracy") -> dict[str, float]:
-    """Mean difference a - b of two evaluations on the same passages and its standard error, clustered by passage."""
-    values = a["by_passage"][field], b["by_passage"][field]
-    difference, error = reward.paired(*values, range(len(values[0])))
+    """Mean difference a - b of two evaluations on the same passages and its standard error, clustered by passage.
+
+    Passages on which a fine-tune of either diverged do not count in the log-likelihood.
+    """
+    pairs = zip(a["by_passage"][field], b["by_passage"][field], strict=True)
+    kept = [pair for pair in pairs if np.isfinite(pair).all()]
+    if not kept:
+        return {"difference": float("nan"), "stderr": float("nan")}
+    difference, error = reward.paired([x for x, _ in kept], [y for _, y in kept], range(len(kept)))
     return {"difference": difference, "stderr": error}
 
 
@@ -229,36 +244,36 @@ def _asked(
     return run.stage(name, lambda: ask(model, passages, settings.answering, show_passage))
 
 
-def _report(
+def _scored_again(
     run: Run,
     name: str,
     model: models.Model,
     passages: Sequence[Passage],
     edits: Sequence[Sequence[str]],
-    scores: Scores,
     chosen: Sequence[Sequence[int]],
     settings: Settings,
     seed: int,
-) -> dict[str, Any]:
-    """Reward statistics of a round, with the chosen edits scored again on a fresh seed."""
+) -> list[float]:
+    """Reward on a fresh seed of the first edit chosen of each passage that has one."""
     picked = [(p, c[0]) for p, c in enumerate(chosen) if c]
-    again = score_edits(
-        run,
-        f"{name}/fresh",
-        model,
-        [passages[p] for p, _ in picked],
-        [[edits[p][e]] for p, e in picked],
-        settings,
-        [FRESH_SEED + seed],
-    )
+    people, texts = [passages[p] for p, _ in picked], [[edits[p][e]] for p, e in picked]
+    again = score_edits(run, f"{name}/fresh", model, people, texts, settings, [FRESH_SEED + seed])
+    return [r[0] for r in again.rewards(settings.reward)]
+
+
+def _report(
+    scores: Scores, chosen: Sequence[Sequence[int]], fresh: Sequence[float], settings: Settings
+) -> dict[str, Any]:
+    """Statistics of a round's rewards, diverged edits left out, and how much of the chosen ones' lead is luck."""
+    picked = [(p, c[0]) for p, c in enumerate(chosen) if c]
     rewards = scores.rewards(settings.reward)
-    noise = reward.selection_noise(
-        [rewards[p] for p, _ in picked], [e for _, e in picked], [r[0] for r in again.rewards(settings.reward)]
-    )
-    flat = np.array([r for row in rewards for r in row])
+    noise = reward.selection_noise([rewards[p] for p, _ in picked], [e for _, e in picked], fresh) if picked else None
+    every = [r for row in rewards for r in row]
+    flat = np.array([r for r in every if np.isfinite(r)] or [np.nan])
     return {
         "reward": settings.reward,
-        "edits": len(flat),
+        "edits": len(every),
+        "diverged": len(every) - int(np.isfinite(every).sum()),
         "mean": float(flat.mean()),
         "std": float(flat.std()),
         "quantiles": np.quantile(flat, [0, 0.25, 0.5, 0.75, 1]).tolist(),

@@ -13,6 +13,7 @@ import numpy as np
 from seal_jax import adapters, generation, models, training
 from seal_jax.data import packing
 from seal_jax.data.squad import Passage
+from seal_jax.runtime.checkpoint import Checkpointer
 from seal_jax.seal.edits import edit_prompt
 from seal_jax.seal.inner_loop import Memory, Store
 from seal_jax.seal.settings import Edits, PolicyUpdate
@@ -84,11 +85,17 @@ def _check_room(passages: Sequence[Passage], encoded: Sequence[Sequence[int]], c
 
 
 def improve(
-    model: models.Model, rows: Sequence[dict[str, str]], update: PolicyUpdate, seed: int
+    model: models.Model,
+    rows: Sequence[dict[str, str]],
+    update: PolicyUpdate,
+    seed: int,
+    checkpoints: Checkpointer | None = None,
 ) -> tuple[adapters.Adapter, list[float]]:
     """Supervised fine-tuning on `{"prompt", "completion"}` rows: the trained LoRA adapter and the loss of each step.
 
-    Loss on the completion and its end-of-text only. Raises ValueError without rows.
+    Loss on the completion and its end-of-text only. With `checkpoints`, adapter, optimizer state and data position are
+    kept every `update.checkpoint_every` steps, and a killed update goes on from there to the same numbers.
+    Raises ValueError without rows, or if training diverges.
     """
     if not rows:
         raise ValueError("no edit was selected: the policy has nothing to learn from (a lower bar, or more edits?)")
@@ -105,9 +112,44 @@ def improve(
     adapter = adapters.lora.init(jax.random.key(seed), model.params, update.rank, update.alpha, update.targets)
     steps = batch["tokens"].shape[0]
     hyper = training.Hyper(learning_rate=update.learning_rate, steps=steps, clip=update.clip, seed=seed)
-    batches = {name: jnp.asarray(value) for name, value in batch.items()}
-    trained, metrics = training.finetune(model.params, model.config, adapter, batches, hyper)
-    return trained, np.asarray(metrics["loss"]).tolist()
+    trained, losses = _train(model, adapter, batch, hyper, update, checkpoints)
+    # The loss is taken before each update, so the last update shows in the adapter alone.
+    if not np.isfinite(losses).all() or not all(np.isfinite(x).all() for x in jax.tree.leaves(trained)):
+        raise ValueError(
+            f"training the policy diverged (losses {losses[:3].tolist()} ...): lower the learning rate of "
+            f"{update.learning_rate}"
+        )
+    return trained, losses.tolist()
+
+
+def _train(
+    model: models.Model,
+    adapter: adapters.Adapter,
+    batch: packing.Batch,
+    hyper: training.Hyper,
+    update: PolicyUpdate,
+    checkpoints: Checkpointer | None,
+) -> tuple[adapters.Adapter, np.ndarray]:
+    """All steps, in segments of one length; the last one is filled up with steps of padding."""
+    steps = batch["tokens"].shape[0]
+    size = min(update.checkpoint_every, steps)
+    total = -(-steps // size) * size
+    padded = {name: np.pad(x, [(0, total - steps), (0, 0), (0, 0)]) for name, x in batch.items()}
+    state = {"fine-tune": training.begin(adapter, hyper), "losses": np.full(total, np.nan, np.float32)}
+    found = checkpoints.restore_latest(state) if checkpoints else None
+    done, state = found or (0, state)
+    for start in range(done, total, size):
+        segment = {name: jnp.asarray(x[start : start + size]) for name, x in padded.items()}
+        loss_fn = training.lm_loss(remat=update.remat)
+        tuned, metrics = training.advance(
+            model.params, model.config, state["fine-tune"], segment, hyper, loss_fn=loss_fn
+        )
+        losses = np.array(state["losses"])
+        losses[start : start + size] = np.asarray(metrics["loss"])
+        state = {"fine-tune": tuned, "losses": losses}
+        if checkpoints and start + size < total:
+            checkpoints.save(start + size, state)
+    return state["fine-tune"].adapter, np.asarray(state["losses"])[:steps]
 
 
 def _continuation(model: models.Model, prompt: str, completion: str) -> list[int]:

@@ -189,6 +189,11 @@ def test_nothing_to_learn_from(tiny, settings):
         policy.improve(tiny, [], settings.policy, seed=0)
 
 
+def test_a_policy_that_diverges_is_not_kept(tiny, rows, settings):
+    with pytest.raises(ValueError, match=r"training the policy diverged .* lower the learning rate of 3e\+38"):
+        policy.improve(tiny, rows, dataclasses.replace(settings.policy, learning_rate=3e38), seed=0)
+
+
 class Merging:
     """A tokenizer of characters that joins a pair "ab" into one token."""
 
