@@ -62,6 +62,8 @@ class Train(RunOptions):
     """Held-out passages; 0 is as many as a round has."""
     edits: int | None = None
     """Edits tried for each passage: the same as --edits.count."""
+    export: pathlib.Path | None = None
+    """Where to save the trained model as a checkpoint in the Hugging Face layout."""
     settings: Unprefixed = DEFAULTS
 
     def __call__(self) -> Report:
@@ -78,7 +80,9 @@ class Train(RunOptions):
             settings = self.settings
             if self.edits is not None:
                 settings = dataclasses.replace(settings, edits=dataclasses.replace(settings.edits, count=self.edits))
-            return finished(run, study.study(run, model, train, chosen[:held_out], settings, self.seed))
+            return finished(
+                run, study.study(run, model, train, chosen[:held_out], settings, self.seed, export=self.export)
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,8 @@ class PolicyUpdate:
     clip: float = 1.0
     remat: bool = False
     """Recompute activations in the backward pass: slower, in far less memory."""
+    checkpoint_every: int = 50
+    """Optimizer steps between checkpoints of adapter, optimizer state and data position."""
 
 
 @dataclasses.dataclass(frozen=True)

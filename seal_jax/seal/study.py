@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ def study(
     seed: int = 0,
     oracle: Sequence[str] | None = None,
     control: bool = True,
+    export: pathlib.Path | None = None,
 ) -> dict[str, Any]:
     """Train one round on each member of `train`, evaluate on `test`; returns the run's result.
 
@@ -56,6 +58,8 @@ def study(
         learner, report = knowledge.train_round(run, f"round_{number}", learner, passages, settings, seed)
         reports.append(report)
         check(f"round_{number}", learner)
+    if export:
+        models.save_pretrained(export, learner.config, learner.params, learner.tokenizer)
     check("last_edits_first_model", model, writer=learner)
     if control:
         check("random_edits", _random_policy(run, model, train, reports, settings, seed))

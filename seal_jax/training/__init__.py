@@ -1,7 +1,7 @@
 """Training: losses, the pure fine-tune, and N of them at once."""
 
 from seal_jax.training import loss, optim
-from seal_jax.training.finetune import finetune, finetune_batch
+from seal_jax.training.finetune import State, advance, begin, finetune, finetune_batch
 from seal_jax.training.loss import LossFn, causal_lm, lm_loss, token_log_probs
 from seal_jax.training.optim import Hyper, adamw, linear_schedule
 from seal_jax.training.trainable import full_parameters, trainable
@@ -9,7 +9,10 @@ from seal_jax.training.trainable import full_parameters, trainable
 __all__ = [
     "Hyper",
     "LossFn",
+    "State",
     "adamw",
+    "advance",
+    "begin",
     "causal_lm",
     "finetune",
     "finetune_batch",

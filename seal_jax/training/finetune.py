@@ -28,9 +28,9 @@ Metrics: TypeAlias = dict[str, jax.Array]
 class _Program(NamedTuple):
     """The static choices of a compiled fine-tune."""
 
-    config: models.Config
+    config: Any
     tx: Optimizer
-    loss_fn: LossFn
+    loss_fn: Any
     attach_fn: AttachFn
     batched: bool
     lengths: tuple[int, ...] = ()
@@ -118,17 +118,75 @@ def _run(
 def _compiled(
     params: Any, adapter: Any, batches: Batch, hyper: Hyper, factors: Any, which: jax.Array, *, program: _Program
 ) -> tuple[Any, Metrics]:
-    # `which` is not batched, so that under vmap the choice of a step's length stays a branch.
-    train = partial(_train, program, params, factors, which)
+    def train(adapter: Any, batches: Batch, hyper: Hyper) -> tuple[Any, Metrics]:
+        # `which` is not batched, so that under vmap the choice of a step's length stays a branch.
+        state, metrics = _advance(program, params, factors, which, _begin(program, adapter, hyper), batches, hyper)
+        return state.adapter, metrics
+
     return (jax.vmap(train) if program.batched else train)(adapter, batches, hyper)
 
 
-def _train(
-    program: _Program, params: Any, factors: Any, which: jax.Array, adapter: Any, batches: Batch, hyper: Hyper
-) -> tuple[Any, Metrics]:
+class State(NamedTuple):
+    """A fine-tune between two steps, a pytree of arrays to be kept by `runtime.checkpoint`.
+
+    adapter; optimizer: its state; taken, position: int32 `[]`, optimizer steps taken and batches seen.
+    """
+
+    adapter: Any
+    optimizer: Any
+    taken: jax.Array
+    position: jax.Array
+
+
+def begin(adapter: Any, hyper: Hyper, tx: Optimizer | None = None) -> State:
+    """The state of a fine-tune before its first step."""
+    return _begin(_Program(None, tx or adamw, None, adapters.attach, batched=False), adapter, hyper)
+
+
+def advance(
+    params: models.Params,
+    config: models.Config,
+    state: State,
+    batches: Batch,
+    hyper: Hyper,
+    tx: Optimizer | None = None,
+    loss_fn: LossFn | None = None,
+) -> tuple[State, Metrics]:
+    """The next S batches of one fine-tune: `finetune` in segments, to be stopped and resumed between them.
+
+    Any division into segments gives the numbers of `finetune` on all batches at once; `hyper.steps` counts the steps of
+    the whole. Equal S share one compiled program. Arguments and metrics as in `finetune`.
+    """
+    program = _Program(config, tx or adamw, loss_fn or lm_loss(), adapters.attach, batched=False)
+    hyper = Hyper(*(_setting(name, x, ()) for name, x in hyper._asdict().items()))
+    params = models.unroll(params) if jax.default_backend() == "cpu" else models.stack(params)
+    return _compiled_segment(params, state, batches, hyper, program=program)
+
+
+@partial(jax.jit, static_argnames="program")
+def _compiled_segment(
+    params: Any, state: State, batches: Batch, hyper: Hyper, *, program: _Program
+) -> tuple[State, Metrics]:
+    which = jnp.zeros(jax.tree.leaves(batches)[0].shape[:1], jnp.int32)
+    return _advance(program, params, None, which, state, batches, hyper)
+
+
+def _transform(program: _Program, hyper: Hyper) -> optax.GradientTransformationExtraArgs:
     made = program.tx if isinstance(program.tx, optax.GradientTransformation) else program.tx(hyper)
-    tx = optax.with_extra_args_support(made)
+    return optax.with_extra_args_support(made)
+
+
+def _begin(program: _Program, adapter: Any, hyper: Hyper) -> State:
+    optimizer = _transform(program, hyper).init(trainable(adapter))
+    return State(adapter, optimizer, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+
+def _advance(
+    program: _Program, params: Any, factors: Any, which: jax.Array, state: State, batches: Batch, hyper: Hyper
+) -> tuple[State, Metrics]:
+    tx = _transform(program, hyper)
     seed = jax.random.key(hyper.seed)
+    adapter = state.adapter
 
     def loss(trained: Any, batch: Batch, key: jax.Array) -> jax.Array:
         attached = program.attach_fn(params, join(trained, adapter), factors)
@@ -139,9 +197,9 @@ def _train(
 
     branches = [partial(differentiated, length) for length in program.lengths] or [jax.value_and_grad(loss)]
 
-    def step(state: tuple[Any, Any, jax.Array], item: tuple[Any, ...]) -> tuple[tuple[Any, Any, jax.Array], Metrics]:
+    def step(carry: tuple[Any, Any, jax.Array], item: tuple[Any, ...]) -> tuple[tuple[Any, Any, jax.Array], Metrics]:
         index, branch, batch = item
-        trained, optimizer, taken = state
+        trained, optimizer, taken = carry
         key = jax.random.fold_in(seed, index)
         value, grads = jax.lax.switch(branch, branches, trained, batch, key)
         metrics = {"loss": value, "grad_norm": optax.tree.norm(grads)}
@@ -150,14 +208,13 @@ def _train(
         if "mask" in batch:
             active &= batch["mask"].any()
         new = (optax.apply_updates(trained, updates), optimizer, taken + 1)
-        state = jax.tree.map(lambda new, old: jnp.where(active, new, old), new, state)
-        return state, jax.tree.map(lambda m: jnp.where(active, m, jnp.nan), metrics)
+        carry = jax.tree.map(lambda new, old: jnp.where(active, new, old), new, carry)
+        return carry, jax.tree.map(lambda m: jnp.where(active, m, jnp.nan), metrics)
 
-    trained = trainable(adapter)
-    items = (jnp.arange(len(which)), which, batches)
-    start = (trained, tx.init(trained), jnp.zeros((), jnp.int32))
-    (trained, _, _), metrics = jax.lax.scan(step, start, items)
-    return join(trained, adapter), metrics
+    items = (state.position + jnp.arange(len(which)), which, batches)
+    carry = (trainable(adapter), state.optimizer, state.taken)
+    (trained, optimizer, taken), metrics = jax.lax.scan(step, carry, items)
+    return State(join(trained, adapter), optimizer, taken, state.position + len(which)), metrics
 
 
 def _with_lengths(program: _Program, batches: Batch, lengths: Any) -> tuple[_Program, jax.Array]:

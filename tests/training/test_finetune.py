@@ -146,6 +146,20 @@ def test_a_loop_compiles_once(params, inits, batches):
     assert _compiled._cache_size() == before + 1
 
 
+def test_segments_are_the_whole(params, inits, batches, many):
+    hyper = training.Hyper(RATES[0], STEPS[0])
+    state, losses = training.begin(inits[0], hyper), []
+    for start in range(0, S, 5):
+        segment = {name: x[0, start : start + 5] for name, x in batches.items()}
+        state, metrics = training.advance(params, CONFIG, state, segment, hyper)
+        state = jax.tree.map(np.asarray, state)  # as read from a checkpoint
+        losses.append(metrics["loss"])
+    adapter, whole = training.finetune(params, CONFIG, inits[0], item(batches, 0), hyper)
+    np.testing.assert_allclose(np.concatenate(losses), whole["loss"], atol=1e-6)
+    chex.assert_trees_all_close(state.adapter, adapter, atol=1e-6)
+    assert (state.taken, state.position) == (S, S)
+
+
 def test_svf_is_an_adapter_too(params, batches):
     factors = adapters.svf.factor(params, targets=("mlp",))
     inits = [adapters.svf.init(jax.random.key(i), factors) for i in range(N)]
