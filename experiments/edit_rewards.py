@@ -3,7 +3,8 @@
 Claim     the five styles differ widely in reward, and the model's own edits spread over the same range
 Command   python -m experiments.edit_rewards --out runs/edit_rewards
 Hardware  two CPU cores
-Expected  see docs/seal.md, "What edits are worth"
+Expected  mean reward: questions 0.75, keywords 0.60, facts 0.13, unfaithful 0.07, vague 0.01; the model's own 0.24
+Last run  2026-11-21; the table with errors is in docs/seal.md, "What edits are worth"
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ Claim     a 1M-parameter Llama learns to read, to remember 64 people and to writ
 Command   python -m experiments.pretrain_worlds --out runs/pretrain
 Hardware  two CPU cores, at most 150 minutes; resumes from --out when run again
 Expected  reading >= 0.90 on unseen people, <= 0.10 of them answered without the passage, known people >= 0.60
+Last run  2026-11-21: 1.000, 0.026 and 1.000 after 2,000 steps, 37 minutes with other work on the machine
 """
 
 from __future__ import annotations
@@ -176,6 +177,8 @@ def main(settings: Settings) -> dict[str, float]:
             checkpoints.save(done, {"params": params, "opt": opt, "seconds": np.float32(seconds)})
     exported = jax.tree.map(lambda p: p.astype(jnp.bfloat16), models.stack(params))
     models.save_pretrained(settings.export, config, exported, tokenizer=tok)
+    if scores and not (scores["reading"] >= 0.9 and scores["unknown"] <= 0.1 and scores["known"] >= 0.6):
+        raise SystemExit(f"the model falls short of what the world needs: {scores}")
     return scores
 
 
