@@ -1,0 +1,80 @@
+"""The shipped checkpoint on real passages it was never made for: adapting to a passage teaches about that passage."""
+
+import dataclasses
+
+import pytest
+
+from seal_jax import models
+from seal_jax.cli import main
+from seal_jax.data.squad import load_squad
+from seal_jax.runtime import Run
+from seal_jax.runtime.files import read_json
+from seal_jax.seal import demo, inner_loop, knowledge, reward
+from seal_jax.seal.settings import Answering, Edits, Inner, Settings
+
+# Everything a real model gets, but an inner loop as the demo's: the model has a width of 128.
+SETTINGS = Settings(
+    edits=Edits(max_new_tokens=32),
+    inner=Inner(rank=16, alpha=32.0, targets=("all",), learning_rate=1e-2),
+    answering=Answering(max_new_tokens=4),
+    reward="loglik",
+    seeds=1,
+)
+
+
+@pytest.fixture(scope="module")
+def squad(shared_data):
+    return load_squad(shared_data / "squad" / "squad_val.json")
+
+
+@pytest.fixture(scope="module")
+def evaluated(squad, tmp_path_factory):
+    """22 short passages of many articles with three questions each: before, after their own and another's edit."""
+    model = models.from_pretrained(demo.CHECKPOINT)
+    size = lambda p: len(model.tokenizer.encode(f"{p.title}\n{p.context}"))  # noqa: E731
+    short = [p for p in squad if len(p.questions) >= 3 and size(p) <= 190][::4]
+    chosen = [dataclasses.replace(p, questions=p.questions[:3]) for p in short]
+    with Run(tmp_path_factory.mktemp("squad"), SETTINGS) as run:
+        edits = knowledge.write(run, "edits", model, chosen, SETTINGS, 0)
+        how = {"base": {"adapt": False}, "own": {"edits": edits}, "other": {"edits": edits, "shift": 1}}
+        found = {n: knowledge.evaluate(run, n, model, chosen, SETTINGS, 0, **h) for n, h in how.items()}
+        outcomes = {n: run.stage(n, lambda: None) for n in how}
+    return chosen, found, outcomes
+
+
+@pytest.mark.parametrize("other", ["base", "other"])
+def test_gold_answers_become_likelier(evaluated, other):
+    """By more than two paired standard errors, over passages and over questions clustered by passage."""
+    chosen, found, outcomes = evaluated
+    assert len(chosen) >= 20
+    by_passage = knowledge.compare(found["own"], found[other], "loglik")
+    assert by_passage["difference"] > 2 * by_passage["stderr"] > 0
+    one, two = (inner_loop.verdicts(outcomes[name], "loglik") for name in ("own", other))
+    difference, error = reward.paired(one, two, [p.context for p in chosen for _ in p.questions])
+    assert difference > 2 * error > 0
+
+
+def test_nothing_diverged_and_every_question_was_scored(evaluated):
+    chosen, found, outcomes = evaluated
+    assert [entry["diverged"] for entry in found.values()] == [0, 0, 0]
+    for rows in outcomes.values():
+        assert [len(o["loglik"]) for o in rows] == [3] * len(chosen)
+    assert all(o["steps"] >= 20 and o["steps"] % 10 == 0 for o in outcomes["own"])  # the passage and a line, ten times
+
+
+def test_the_command(tiny, shared_data, tmp_path, capsys):
+    """`seal train` on real passages with a random model, so that it takes seconds: every key, and a checkpoint."""
+    config = dataclasses.replace(tiny.config, max_position=1024)
+    models.save_pretrained(tmp_path / "model", config, tiny.params, tiny.tokenizer)
+    command = ["seal", "train", "--model", str(tmp_path / "model"), "--out", str(tmp_path / "run"), "--json"]
+    command += ["--data", str(shared_data / "squad" / "squad_val.json"), "--passages", "2", "--edits", "2"]
+    command += ["--rounds", "1", "--reward", "loglik", "--seeds", "1", "--edits.kind", "plain"]
+    command += ["--edits.max-new-tokens", "5", "--answering.max-new-tokens", "4", "--inner.epochs", "1"]
+    command += ["--inner.max-length", "64", "--inner.rank", "2", "--policy.rank", "2", "--policy.max-length", "768"]
+    assert main(command) == 0
+    result = read_json(tmp_path / "run" / "result.json")
+    assert {"base", "round_0", "other_passage", "round_1", "random_edits", "differences"} < set(result)
+    assert result["round_0"]["passages"] == 2
+    assert result["differences"]["round_0 - other_passage"]["loglik"]["stderr"] > 0
+    assert (tmp_path / "run" / "accuracy.png").stat().st_size > 1000
+    capsys.readouterr()
