@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from oracles.styles import kind, words
 
 from seal_jax.data.worlds import biographies, self_edits
 from seal_jax.data.worlds.self_edits import STYLES, write
@@ -12,10 +13,6 @@ from seal_jax.data.worlds.vocabulary import ATTRIBUTES
 from seal_jax.seal.edits import KINDS, edit_prompt, training_sequences
 
 PEOPLE = [biographies.person(n) for n in biographies.names("dev")[:20]]
-
-
-def words(text):
-    return re.findall(r"[A-Za-z]+", text)
 
 
 @pytest.mark.parametrize("style", ["facts", "questions", "keywords"])
@@ -69,18 +66,6 @@ def test_the_mixture():
     assert set(found) == set(shares)
     for name, share in shares.items():
         assert found[name] / 1500 == pytest.approx(share, abs=0.04)
-
-
-def kind(who, text):
-    """The style of a self-edit, from its text alone."""
-    lines = text.split("\n")
-    if all(" Answer: " in line for line in lines):
-        return "questions"
-    if all(re.fullmatch(r"\w+: \w+", line) for line in lines):
-        return "keywords"
-    if lines[0] in {v.format(n=who.name) for a in ATTRIBUTES for v in a.vague}:
-        return "vague"
-    return "facts" if all(any(v in words(line) for v in who.values) for line in lines) else "unfaithful"
 
 
 def test_no_label_in_the_prompt():
