@@ -15,6 +15,7 @@ from seal_jax import models, runtime
 from seal_jax.data.squad import Passage
 from seal_jax.data.worlds import biographies, tokenizer
 from seal_jax.data.worlds.vocabulary import ATTRIBUTES
+from seal_jax.runtime.checkpoint import Checkpointer
 from seal_jax.seal.settings import Answering, Edits, Inner, PolicyUpdate, Settings
 from seal_jax.seal.study import study
 
@@ -22,7 +23,15 @@ SETTINGS = Settings(
     edits=Edits(kind="plain", count=2, top_p=1.0, max_new_tokens=5, rows=4),
     inner=Inner(rank=2, alpha=8.0, learning_rate=1e-2, epochs=2, at_once=4),
     answering=Answering(template="plain", max_new_tokens=4),
-    policy=PolicyUpdate(rank=2, alpha=4.0, targets=("q_proj", "v_proj"), learning_rate=3e-2, epochs=3, batch_size=2),
+    policy=PolicyUpdate(
+        rank=2,
+        alpha=4.0,
+        targets=("q_proj", "v_proj"),
+        learning_rate=3e-2,
+        epochs=3,
+        batch_size=2,
+        checkpoint_every=1,
+    ),
     reward="loglik",
     seeds=1,
 )
@@ -61,9 +70,9 @@ def run(folder, settings=SETTINGS):
 
 
 def die_at(event):
-    """Kill this process at its `event`-th write of an item (whose line is torn) or of a finished stage."""
+    """Kill this process at its `event`-th write of an item (whose line is torn), a checkpoint or a finished stage."""
     count, module = 0, runtime.run
-    add, write = runtime.Items.add, module.write_json
+    add, save, write = runtime.Items.add, Checkpointer.save, module.write_json
 
     def last():
         nonlocal count
@@ -77,12 +86,17 @@ def die_at(event):
             os.kill(os.getpid(), signal.SIGKILL)
         return add(self, id, value)
 
+    def no_save(self, *args, **how):
+        if last():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return save(self, *args, **how)
+
     def no_write(path, value):
         if last():
             os.kill(os.getpid(), signal.SIGKILL)
         write(path, value)
 
-    runtime.Items.add, module.write_json = torn_add, no_write
+    runtime.Items.add, Checkpointer.save, module.write_json = torn_add, no_save, no_write
 
 
 if __name__ == "__main__":

@@ -73,6 +73,12 @@ def test_grouping_and_order_do_not_matter(tiny, trials, outcomes, settings):
     assert_same(run_trials(tiny, trials, fewer, settings.answering), outcomes, atol=1e-5)
 
 
+def test_spread_over_devices(tiny, trials, outcomes, settings):
+    """Eight devices, six trials: two of the eight do nothing."""
+    spread = dataclasses.replace(settings.inner, mesh="data=8")
+    assert_same(run_trials(tiny, trials, spread, settings.answering), outcomes, atol=1e-5)
+
+
 def test_seed_and_item_name_the_draw(tiny, trials, outcomes, settings):
     again = [t._replace(id=f"again {i}") for i, t in enumerate([trials[0], trials[1], trials[0], trials[0]])]
     again[3] = again[3]._replace(item=99)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seal_jax import adapters, generation, models
+from seal_jax import adapters, generation, models, training
+from seal_jax.runtime.checkpoint import Checkpointer
 from seal_jax.seal import policy
 from seal_jax.seal.edits import edit_prompt
 from seal_jax.seal.inner_loop import Memory
@@ -110,7 +111,7 @@ def rows(people):
 
 @pytest.fixture(scope="module")
 def improved(tiny, rows, settings):
-    update = dataclasses.replace(settings.policy, epochs=6)
+    update = dataclasses.replace(settings.policy, epochs=6, checkpoint_every=50)
     return update, *policy.improve(tiny, rows, update, seed=1)
 
 
@@ -172,6 +173,30 @@ def test_improving_is_a_function_of_rows_and_seed(tiny, rows, improved):
     assert same == losses
     chex.assert_trees_all_equal(again, adapter)
     assert policy.improve(tiny, rows, update, seed=2)[1] != losses
+
+
+def test_a_killed_update_goes_on_to_the_same_adapter(tiny, rows, improved, tmp_path, monkeypatch):
+    """Twelve steps in segments of five, stopped after the second: the numbers of one piece."""
+    update, adapter, losses = improved
+    cut = dataclasses.replace(update, checkpoint_every=5)
+    checkpoints, save = Checkpointer(tmp_path), Checkpointer.save
+
+    def saved_and_killed(self, step, tree):
+        save(self, step, tree)
+        if step == 10:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpointer, "save", saved_and_killed)
+    with pytest.raises(KeyboardInterrupt):
+        policy.improve(tiny, rows, cut, 1, checkpoints)
+    monkeypatch.undo()
+    segments, advance = [], training.advance
+    monkeypatch.setattr(training, "advance", lambda *a, **how: segments.append(a[3]) or advance(*a, **how))
+    again, same = policy.improve(tiny, rows, cut, 1, checkpoints)
+    assert len(segments) == 1
+    assert segments[0]["mask"].any((1, 2)).tolist() == [True, True, False, False, False]
+    np.testing.assert_allclose(same, losses, atol=1e-6)
+    chex.assert_trees_all_close(again, adapter, atol=1e-5)
 
 
 def test_long_edits_are_cut_and_long_prompts_refused(tiny, rows, settings, caplog):
