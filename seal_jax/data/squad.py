@@ -137,7 +137,10 @@ def _official(article: dict[str, Any], where: str) -> Iterator[tuple[str, Any]]:
 
 
 def _question(item: Any, where: str) -> Question:
-    return Question(_text(item, "question", where), _text(item, "answer", where))
+    asked = Question(_text(item, "question", where), _text(item, "answer", where))
+    if not asked.answer.strip():
+        raise ValueError(f"{where}: the answer is empty; nothing could be graded against it")
+    return asked
 
 
 def _text(item: Any, key: str, where: str) -> str:
