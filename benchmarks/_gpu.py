@@ -31,7 +31,7 @@ def measure(
     texts = [work.edit(config.vocab_size, n) for n in range(edits)]
     reference = _measure_peft(config, work, texts[0], device)
     ours = _measure_ours(config, work, texts)
-    peak = _measure.matmul_peak(peak_size, jnp.bfloat16)
+    peak = _measure.matmul_peak((peak_size,), jnp.bfloat16)
     tokens = sum(len(s) for text in texts for s in text) * work.epochs / edits
     useful = tokens * flops_per_token(config, work)
     return {

@@ -32,12 +32,18 @@ def best(spents: list[Spent]) -> Spent:
     return Spent(min(s.wall for s in spents), min(s.cpu for s in spents))
 
 
-def matmul_peak(size: int = 2048, dtype: Any = jnp.float32, rounds: int = 8) -> float:
-    """The best rate of a square matrix product in JAX, in floating-point operations per second."""
-    x = jnp.ones((size, size), dtype)
-    product = jax.jit(jnp.matmul)
-    jax.block_until_ready(product(x, x))
-    return 2 * size**3 / best([timed(lambda: product(x, x)) for _ in range(rounds)]).wall
+def matmul_peak(sizes: tuple[int, ...] = (1024, 2048), dtype: Any = jnp.float32, rounds: int = 12) -> float:
+    """The best rate of a square matrix product in JAX, in floating-point operations per second.
+
+    Clocks of shared machines come and go: measure it before and after what it is compared with, and take the best.
+    """
+    rates = []
+    for size in sizes:
+        x = jnp.ones((size, size), dtype)
+        product = jax.jit(jnp.matmul)
+        jax.block_until_ready(product(x, x))
+        rates.append(2 * size**3 / best([timed(lambda: product(x, x)) for _ in range(rounds)]).wall)  # noqa: B023
+    return max(rates)
 
 
 def machine() -> dict[str, Any]:
