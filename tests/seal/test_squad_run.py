@@ -12,10 +12,10 @@ from seal_jax.runtime.files import read_json
 from seal_jax.seal import demo, inner_loop, knowledge, reward
 from seal_jax.seal.settings import Answering, Edits, Inner, Settings
 
-# Everything a real model gets, but an inner loop as the demo's: the model has a width of 128.
+# What a real model gets, but for an inner loop like the demo's (the width is 128) on whole edits, so all of one shape.
 SETTINGS = Settings(
     edits=Edits(max_new_tokens=32),
-    inner=Inner(rank=16, alpha=32.0, targets=("all",), learning_rate=1e-2),
+    inner=Inner(rank=16, alpha=32.0, targets=("all",), learning_rate=1e-2, split_newlines=False),
     answering=Answering(max_new_tokens=4),
     reward="loglik",
     seeds=1,
