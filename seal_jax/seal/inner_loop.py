@@ -24,8 +24,9 @@ from seal_jax.runtime.mesh import make_mesh, shard_leading, shard_params
 from seal_jax.seal.settings import Answering, Inner
 
 Outcome = dict[str, Any]
-# Steps of an epoch: exact while they are few, since a spare step costs as much as a used one.
-_STEPS = (*range(1, 12), *(b for b in packing.STEP_BUCKETS if b >= 12))
+# Few shapes, since each is compiled: lines of an epoch (and the passage after them), and tokens of a text.
+_STEPS = (1, *(1 + b for b in packing.STEP_BUCKETS))
+_LENGTHS = tuple(b for b in packing.DEFAULT_BUCKETS if b < 64 or b.bit_count() == 1)
 
 
 class Trial(NamedTuple):
@@ -150,10 +151,10 @@ def _groups(sequences: Sequence[Sequence[Sequence[int]]], inner: Inner, devices:
         for s in sequences
     ]
     # The released objective depends on how far a text is padded, so there the length is not rounded up.
-    lengths = (inner.max_length,) if reference else packing.DEFAULT_BUCKETS
+    lengths = (inner.max_length,) if reference else _LENGTHS
     for group in packing.group_by_shape(shapes, steps=_STEPS, lengths=lengths):
         longest = max((len(x) for i in group.items for x in sequences[i][:-1]), default=1)
-        line_length = group.length if reference else min(packing.bucket(longest), group.length)
+        line_length = group.length if reference else min(packing.bucket(longest, _LENGTHS), group.length)
         # A last group that is not full runs the program of the full ones; a shape of few trials gets one of its size.
         size = min(packing.bucket(len(group.items), packing.STEP_BUCKETS), inner.at_once)
         size = -(-size // devices) * devices
