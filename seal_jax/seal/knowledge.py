@@ -18,8 +18,9 @@ from seal_jax.runtime.checkpoint import Checkpointer
 from seal_jax.runtime.logging import progress
 from seal_jax.runtime.run import Run
 from seal_jax.seal import policy, rest_em, reward
+from seal_jax.seal.answers import Outcome, ask
 from seal_jax.seal.edits import training_sequences
-from seal_jax.seal.inner_loop import Outcome, Trial, ask, run_trials
+from seal_jax.seal.inner_loop import Trial, run_trials
 from seal_jax.seal.settings import Edits, Settings
 
 # Seeds of the run are spread so that no two stages share one: training, fresh scores of the chosen, evaluation.

@@ -13,9 +13,10 @@ from oracles import trials as oracle
 
 from seal_jax import training
 from seal_jax.data.squad import Question
-from seal_jax.seal import inner_loop
+from seal_jax.seal import answers, inner_loop
+from seal_jax.seal.answers import ask
 from seal_jax.seal.edits import training_sequences
-from seal_jax.seal.inner_loop import Memory, Trial, ask, run_trials
+from seal_jax.seal.inner_loop import Memory, Trial, run_trials
 from seal_jax.training.finetune import _compiled
 
 
@@ -117,14 +118,14 @@ def test_equal_shapes_compile_once(tiny, trials, outcomes, passages, settings, c
     people = [passages(8, 10 + 8 * number) for number in range(3)]
     learners = [tiny._replace(params=jax.tree.map(lambda x, f=f: x * f, tiny.params)) for f in (1.0, 0.99, 0.98)]
     ask(tiny, people[0], settings.answering, rows=8)
-    programs = _compiled._cache_size(), inner_loop._gold_by_adapter._cache_size()
+    programs = _compiled._cache_size(), answers._gold_by_adapter._cache_size()
     with compilations() as compiled:
         for model, met in zip(learners, people):
             told = [trial(p, "pet: goat\nfield: logic", item=i) for i, p in enumerate(met)]
             assert len(run_trials(model, told, settings.inner, settings.answering)) == 8
             ask(model, met, settings.answering, rows=8)
     assert compiled.names == []
-    assert (_compiled._cache_size(), inner_loop._gold_by_adapter._cache_size()) == programs
+    assert (_compiled._cache_size(), answers._gold_by_adapter._cache_size()) == programs
     with compilations() as compiled:
         jax.jit(lambda x: x + 1)(jnp.arange(3))
     assert compiled.names  # it hears
@@ -186,7 +187,7 @@ def test_a_learning_rate_that_overflows(tiny, trials, settings):
     inner = dataclasses.replace(settings.inner, learning_rate=3e38)
     found = run_trials(tiny, trials[:2], inner, settings.answering)
     assert all(math.isnan(o["loss"]) for o in found)
-    assert np.isnan(inner_loop.verdicts(found, "loglik")).all()
+    assert np.isnan(answers.verdicts(found, "loglik")).all()
 
 
 def test_one_diverging_rate_among_others(tiny, settings):
@@ -207,7 +208,7 @@ def test_one_diverging_rate_among_others(tiny, settings):
 
 def test_the_gold_answer_is_scored_by_its_own_tokens(tiny, settings):
     """An answer that merges with what is before it is scored from the first token that differs."""
-    tokens, mask, target = inner_loop._gold_rows(tiny, ["Topic: Ada\nWho?\nAnswer:", "a"], ["baker", "of no word ☃"], 3)
+    tokens, mask, target = answers._gold_rows(tiny, ["Topic: Ada\nWho?\nAnswer:", "a"], ["baker", "of no word ☃"], 3)
     encode = tiny.tokenizer.encode
     for row, (prompt, gold) in enumerate([("Topic: Ada\nWho?\nAnswer:", " baker"), ("a", " of no word ☃")]):
         whole = encode(prompt + gold)

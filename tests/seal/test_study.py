@@ -12,8 +12,9 @@ from seal_jax.data.squad import Passage
 from seal_jax.runtime import Run
 from seal_jax.runtime.files import read_json
 from seal_jax.seal import policy, rest_em
+from seal_jax.seal.answers import ask
 from seal_jax.seal.edits import training_sequences
-from seal_jax.seal.inner_loop import Trial, ask, run_trials
+from seal_jax.seal.inner_loop import Trial, run_trials
 from seal_jax.seal.study import study
 
 TEST = micro_study.passages(micro_study.TEST)

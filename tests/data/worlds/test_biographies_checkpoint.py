@@ -10,8 +10,9 @@ from oracles.styles import kind
 from seal_jax import models
 from seal_jax.data.worlds import biographies, self_edits, tokenizer
 from seal_jax.seal import demo, policy, reward
+from seal_jax.seal.answers import ask, verdicts
 from seal_jax.seal.edits import training_sequences
-from seal_jax.seal.inner_loop import Trial, ask, run_trials, verdicts
+from seal_jax.seal.inner_loop import Trial, run_trials
 from seal_jax.seal.settings import Answering
 
 ANSWERING = Answering(template="plain", max_new_tokens=4, stop=("\n",))

@@ -1,0 +1,152 @@
+"""Asking: the questions of passages put to a model, or to N adapted ones at once, graded and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seal_jax import adapters, generation, models, training
+from seal_jax.data import packing
+from seal_jax.data.squad import Passage
+from seal_jax.evaluation import grading, qa
+from seal_jax.seal.settings import Answering
+
+Outcome = dict[str, Any]
+"""`{"answers": [str], "correct": [bool], "loglik": [float]}`, one entry per question; loglik is the mean
+log-probability of the gold answer's tokens in nats."""
+
+
+def ask(
+    model: models.Model,
+    passages: Sequence[Passage],
+    answering: Answering,
+    show_passage: bool = False,
+    rows: int = 64,
+) -> list[Outcome]:
+    """The unadapted model's outcome on every passage's questions; with `show_passage` the passage is in the prompt."""
+    flat = [(p, q) for p in passages for q in p.questions]
+    params = models.unroll(model.params)
+    found: list[tuple[str, bool, float]] = []
+    for start in range(0, len(flat), rows):
+        chunk = flat[start : start + rows]
+        prompts = [_prompt(model, p, q.question, answering, show_passage) for p, q in chunk]
+        gold = [q.answer for _, q in chunk]
+        out = generation.generate(params, model.config, prompts, None, **_decoding(model, answering))
+        tokens, mask, target = _gold_rows(model, prompts, gold, rows)
+        scores = _gold_log_likelihood(params, model.config, tokens, mask, target)
+        found += _graded(out.texts, gold, np.asarray(scores), answering)
+    return _by_passage(found, [len(p.questions) for p in passages])
+
+
+def ask_adapted(
+    model: models.Model, trained: adapters.Adapter, passages: Sequence[Passage], answering: Answering
+) -> list[Outcome]:
+    """The outcome of adapter n on the questions of passage n, all at once, without the passage.
+
+    trained: adapters with a leading axis N on every leaf; those beyond the passages are not asked anything.
+    """
+    spare = len(jax.tree.leaves(trained)[0]) - len(passages)
+    prompts = [[_prompt(model, p, q.question, answering) for q in p.questions] for p in passages]
+    gold = [[q.answer for q in p.questions] for p in passages]
+    most = max(len(p) for p in prompts)
+    outs = generation.generate_batch(
+        model.params,
+        model.config,
+        trained,
+        [*prompts, *[[] for _ in range(spare)]],
+        None,
+        **_decoding(model, answering),
+    )
+    rows = packing.bucket(max(most, 1), packing.STEP_BUCKETS)
+    filled = [_gold_rows(model, p, g, rows) for p, g in zip(prompts, gold)]
+    width = max(x[0].shape[1] for x in filled)
+    filled = [[np.pad(x, ((0, 0), (0, width - x.shape[1]))) for x in row] for row in filled]
+    tokens, mask, target = (np.stack([f[k] for f in filled] + [filled[0][k]] * spare) for k in range(3))
+    scores = np.asarray(_gold_by_adapter(model.params, model.config, trained, tokens, mask, target))
+    found = [_graded(out.texts, g, s, answering) for out, g, s in zip(outs, gold, scores)]
+    return [_outcome(f) for f in found]
+
+
+def _prompt(model: models.Model, p: Passage, question: str, answering: Answering, show: bool = False) -> str:
+    prompt = qa.answer_prompt(
+        p.title,
+        question,
+        answering.template,
+        context=p.context if show else None,
+        tokenizer=model.tokenizer if answering.chat else None,
+    )
+    tokens, most = len(model.tokenizer.encode(prompt)), answering.max_new_tokens
+    if tokens + most > model.config.max_position:
+        raise ValueError(
+            f"passage {p.title!r}: a question{' with the passage' if show else ''} takes {tokens} tokens and its "
+            f"answer up to {most}; the model's context is {model.config.max_position}"
+        )
+    return prompt
+
+
+def _decoding(model: models.Model, answering: Answering) -> dict[str, Any]:
+    return {"max_new_tokens": answering.max_new_tokens, "stop": answering.stop, "tokenizer": model.tokenizer}
+
+
+def _gold_rows(
+    model: models.Model, prompts: Sequence[str], gold: Sequence[str], rows: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Prompt and gold answer as right-padded rows `[rows, T]`: tokens, mask of real tokens, mask of the answer."""
+    encode = model.tokenizer.encode
+    filled: list[tuple[list[int], int]] = []
+    for prompt, answer in zip(prompts, gold):
+        head = encode(prompt)
+        whole = encode(prompt + ("" if prompt[-1:].isspace() else " ") + answer)
+        shared = next((i for i, (a, b) in enumerate(zip(head, whole)) if a != b), len(head))
+        filled.append((whole, min(shared, len(whole) - 1)))
+    width = packing.bucket(max((len(w) for w, _ in filled), default=1))
+    tokens = np.zeros((rows, width), np.int32)
+    mask, target = np.zeros((rows, width), bool), np.zeros((rows, width), bool)
+    for row, (whole, start) in enumerate(filled):
+        tokens[row, : len(whole)] = whole
+        mask[row, : len(whole)] = True
+        target[row, start : len(whole)] = True
+    return tokens, mask, target
+
+
+@partial(jax.jit, static_argnums=1)
+def _gold_log_likelihood(params: Any, config: Any, tokens: jax.Array, mask: jax.Array, target: jax.Array) -> jax.Array:
+    """Mean log-probability of each row's target tokens: `[B, T]` -> float32 `[B]`, 0 for a row without any."""
+    chosen = jnp.where(target, training.token_log_probs(params, config, tokens, mask), 0.0)
+    return chosen.sum(-1) / jnp.maximum(target.sum(-1, dtype=jnp.float32), 1.0)
+
+
+@partial(jax.jit, static_argnums=1)
+def _gold_by_adapter(
+    params: Any, config: Any, adapters_: Any, tokens: jax.Array, mask: jax.Array, target: jax.Array
+) -> jax.Array:
+    """`_gold_log_likelihood` of N adapters on their own rows: `[N, B, T]` -> float32 `[N, B]`."""
+    score = lambda a, *rows: _gold_log_likelihood(adapters.attach(params, a), config, *rows)  # noqa: E731
+    return jax.vmap(score)(adapters_, tokens, mask, target)
+
+
+def _graded(
+    texts: Sequence[str] | None, gold: Sequence[str], scores: np.ndarray, answering: Answering
+) -> list[tuple[str, bool, float]]:
+    answers = [text.strip() for text in texts or ()]
+    return [(a, grading.correct(a, g, answering.rule), float(s)) for a, g, s in zip(answers, gold, scores)]
+
+
+def _outcome(found: Sequence[tuple[str, bool, float]]) -> Outcome:
+    answers, correct, loglik = (list(column) for column in zip(*found)) if found else ([], [], [])
+    return {"answers": answers, "correct": correct, "loglik": loglik}
+
+
+def _by_passage(found: Sequence[tuple[str, bool, float]], counts: Sequence[int]) -> list[Outcome]:
+    ends = np.cumsum(counts)
+    return [_outcome(found[end - count : end]) for end, count in zip(ends, counts)]
+
+
+def verdicts(outcomes: Sequence[Mapping[str, Any]], field: str = "correct") -> np.ndarray:
+    """One field of all outcomes, question after question: float64 `[questions]`."""
+    return np.array([value for outcome in outcomes for value in outcome[field]], np.float64)
