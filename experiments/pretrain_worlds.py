@@ -2,6 +2,7 @@
 
 Claim     a 1M-parameter Llama learns to read, to remember 64 people and to write self-edits of uneven worth
 Command   python -m experiments.pretrain_worlds --out runs/pretrain
+          then copy runs/pretrain/export to seal_jax/assets/biographies
 Hardware  two CPU cores, at most 150 minutes; resumes from --out when run again
 Expected  reading >= 0.90 on unseen people, <= 0.10 of them answered without the passage, known people >= 0.60
 Last run  2026-11-21: 1.000, 0.026 and 1.000 after 2,000 steps, 37 minutes with other work on the machine
@@ -27,7 +28,7 @@ from seal_jax.runtime.checkpoint import Checkpointer
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Pretraining settings. Sizes in tokens and rows, `minutes` a wall-clock cap counted over all resumes."""
+    """Pretraining settings. Sizes in tokens and rows; export: where the finished model goes, by default OUT/export."""
 
     out: str = "runs/pretrain"
     steps: int = 2000
@@ -42,7 +43,7 @@ class Settings:
     num_heads: int = 4
     seed: int = 0
     evaluate_every: int = 250
-    export: str = "seal_jax/assets/biographies"
+    export: str = ""
 
 
 def make_config(settings: Settings, vocab_size: int) -> models.Config:
@@ -175,10 +176,10 @@ def main(settings: Settings) -> dict[str, float]:
             scores = probe(params, config, tok, settings)
             print(json.dumps({"step": done, "loss": float(loss), **scores, "seconds": round(seconds)}), flush=True)
             checkpoints.save(done, {"params": params, "opt": opt, "seconds": np.float32(seconds)})
-    exported = jax.tree.map(lambda p: p.astype(jnp.bfloat16), models.stack(params))
-    models.save_pretrained(settings.export, config, exported, tokenizer=tok)
     if scores and not (scores["reading"] >= 0.9 and scores["unknown"] <= 0.1 and scores["known"] >= 0.6):
-        raise SystemExit(f"the model falls short of what the world needs: {scores}")
+        raise SystemExit(f"the model falls short of what the world needs and is not exported: {scores}")
+    exported = jax.tree.map(lambda p: p.astype(jnp.bfloat16), models.stack(params))
+    models.save_pretrained(settings.export or pathlib.Path(settings.out) / "export", config, exported, tokenizer=tok)
     return scores
 
 

@@ -29,3 +29,15 @@ def shared_data() -> pathlib.Path:
             pytest.fail(message)
         pytest.skip(message)
     return SHARED
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_compiled_programs():
+    """Forget compiled programs before the process runs out of memory maps.
+
+    Every program of XLA:CPU takes several, Linux gives a process 65,530, and the process is aborted at the end of them.
+    """
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()

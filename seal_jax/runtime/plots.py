@@ -28,7 +28,7 @@ def accuracy_per_round(path: str | os.PathLike[str], result: Mapping[str, Any], 
     figure = Figure(figsize=(max(6.0, 1.05 * len(names) + 1.2), 4.2), layout="constrained")
     axes = FigureCanvasAgg(figure).figure.add_subplot()
     values = [100 * result[name]["accuracy"] for name in names]
-    errors = [100 * (result[name].get("stderr") or 0.0) for name in names]
+    errors = [100 * e if _finite(e := result[name].get("stderr")) else 0.0 for name in names]
     _bars(axes, names, values, errors)
     axes.set_xticks(range(len(names)), [_label(name) for name in names])
     axes.set_ylim(0, min(108.0, 1.18 * max(v + e for v, e in zip(values, errors)) + 1))

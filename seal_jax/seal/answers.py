@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,8 +27,12 @@ def ask(
     answering: Answering,
     show_passage: bool = False,
     rows: int = 64,
+    on_progress: Callable[[int], None] | None = None,
 ) -> list[Outcome]:
-    """The unadapted model's outcome on every passage's questions; with `show_passage` the passage is in the prompt."""
+    """The unadapted model's outcome on every passage's questions; with `show_passage` the passage is in the prompt.
+
+    on_progress: called with the number of questions answered after each `rows` of them.
+    """
     flat = [(p, q) for p in passages for q in p.questions]
     params = models.unroll(model.params)
     found: list[tuple[str, bool, float]] = []
@@ -40,7 +44,16 @@ def ask(
         tokens, mask, target = _gold_rows(model, prompts, gold, rows)
         scores = _gold_log_likelihood(params, model.config, tokens, mask, target)
         found += _graded(out.texts, gold, np.asarray(scores), answering)
+        if on_progress:
+            on_progress(len(chunk))
     return _by_passage(found, [len(p.questions) for p in passages])
+
+
+def check_context(model: models.Model, passages: Sequence[Passage], answering: Answering) -> None:
+    """Raise ValueError, naming the passage, if a question with the passage shown does not fit the model's context."""
+    for passage in passages:
+        for asked in passage.questions:
+            _prompt(model, passage, asked.question, answering, show=True)
 
 
 def ask_adapted(

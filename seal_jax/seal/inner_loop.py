@@ -7,6 +7,7 @@ log-likelihood of the gold answers. The base parameters are shared by all of the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -22,6 +23,8 @@ from seal_jax.data.squad import Passage
 from seal_jax.runtime.mesh import make_mesh, shard_leading, shard_params
 from seal_jax.seal.answers import Outcome, ask_adapted
 from seal_jax.seal.settings import Answering, Inner
+
+logger = logging.getLogger(__name__)
 
 # Few shapes, since each is compiled: lines of an epoch (and the passage after them), and tokens of a text.
 _STEPS = (1, *(1 + b for b in packing.STEP_BUCKETS))
@@ -78,15 +81,14 @@ def run_trials(
 ) -> list[Outcome]:
     """Run every trial and return its outcome, in order; what `store` already holds is not run again.
 
-    An outcome is `{"answers": [str], "correct": [bool], "loglik": [float], "steps": int, "loss": float or None}` with
-    one entry per question; loglik is the mean log-probability of the gold answer's tokens in nats. Where a fine-tune
+    To the `Outcome` are added "steps", the optimizer steps taken, and "loss", that of the last. Where a fine-tune
     diverged, loss and loglik are NaN (None once through a file) and the answers are wrong. Groups are formed from all
     trials, so that a resumed run computes exactly what an uninterrupted one would have.
     on_progress: called with the number of trials finished after each group.
     Raises ValueError naming the passage if a question and its answer do not fit the model's context.
     """
     store = Memory() if store is None else store
-    sequences = [_encode(t.texts, model, inner) for t in trials]
+    sequences = _encode([t.texts for t in trials], model, inner)
     mesh = make_mesh(inner.mesh) if inner.mesh else None
     placed = models.unroll(model.params) if jax.default_backend() == "cpu" else model.params
     fast = model._replace(params=shard_params(placed, mesh) if mesh else placed)
@@ -102,9 +104,17 @@ def run_trials(
     return [store[t.id] for t in trials]
 
 
-def _encode(texts: Sequence[str], model: models.Model, inner: Inner) -> list[list[int]]:
+def _encode(texts: Sequence[Sequence[str]], model: models.Model, inner: Inner) -> list[list[list[int]]]:
     length = min(inner.max_length, model.config.max_position)
-    return packing.encode_sequences(texts, model.tokenizer, length, eos=inner.pad_loss == "masked")
+    found, cut = [], 0
+    for of_trial in texts:
+        encoded = packing.encode(of_trial, model.tokenizer, eos=inner.pad_loss == "masked")
+        sequences, over = packing.truncate(encoded, length)
+        found.append(sequences)
+        cut += over
+    if cut:
+        logger.warning("%d of %d texts are over %d tokens and were cut", cut, sum(map(len, texts)), length)
+    return found
 
 
 class _Group(NamedTuple):

@@ -23,7 +23,8 @@ from seal_jax.seal.edits import training_sequences
 from seal_jax.seal.inner_loop import Trial, run_trials
 from seal_jax.seal.settings import Edits, Settings
 
-# Seeds of the run are spread so that no two stages share one: training, fresh scores of the chosen, evaluation.
+# Choices, their check and the evaluation share no seed. Rounds and the random control share theirs on purpose, so that
+# they differ in the edits they are trained on and in nothing else.
 FRESH_SEED, EVALUATION_SEED = 1_000, 2_000
 
 
@@ -125,7 +126,9 @@ def update(
 
     def trained() -> Any:
         checkpoints = Checkpointer(run.checkpoints / name)
-        adapter, losses = policy.improve(model, rows, settings.policy, seed, checkpoints)
+        with progress(f"{name}/policy", len(rows)) as advance:
+            adapter, losses = policy.improve(model, rows, settings.policy, seed, checkpoints)
+            advance(len(rows))
         for step, loss in enumerate(losses):
             run.log({"stage": f"{name}/policy", "step": step, "loss": loss}, id=f"{name}/policy/{step}")
         return adapter
@@ -205,14 +208,19 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     known = [x for x in by_passage["loglik"] if np.isfinite(x)]
     return {
         "accuracy": mean(by_passage["accuracy"]),
-        "stderr": reward.sample_std(by_passage["accuracy"]) / len(asked) ** 0.5,
+        "stderr": _stderr(by_passage["accuracy"]),
         "loglik": mean(known) if known else float("nan"),
-        "loglik_stderr": reward.sample_std(known) / max(len(known), 1) ** 0.5,
+        "loglik_stderr": _stderr(known),
         "passages": len(asked),
         "diverged": len(asked) - len(known),
         "questions": sum(len(o["correct"]) for o in asked),
         "by_passage": by_passage,
     }
+
+
+def _stderr(values: Sequence[float]) -> float:
+    """Standard error of the mean; NaN for fewer than two values, which say nothing about the spread of others."""
+    return reward.sample_std(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
 
 
 def compare(a: dict[str, Any], b: dict[str, Any], field: str = "accuracy") -> dict[str, float]:
@@ -248,7 +256,11 @@ def _asked(
     settings: Settings,
     show_passage: bool = False,
 ) -> list[Outcome]:
-    return run.stage(name, lambda: ask(model, passages, settings.answering, show_passage))
+    def compute() -> list[Outcome]:
+        with progress(name, sum(len(p.questions) for p in passages)) as advance:
+            return ask(model, passages, settings.answering, show_passage, on_progress=advance)
+
+    return run.stage(name, compute)
 
 
 def _scored_again(

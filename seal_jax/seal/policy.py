@@ -71,6 +71,12 @@ def write_edits(
     return [[store[f"{i}/{k}"] for k in range(edits.count)] for i in range(len(passages))]
 
 
+def check_context(model: models.Model, passages: Sequence[Passage], edits: Edits) -> None:
+    """Raise ValueError, naming the passage, if an edit prompt fills the model's context."""
+    encoded = [model.tokenizer.encode(prompt) for prompt in prompts(model, passages, edits)]
+    _check_room(passages, encoded, model.config.max_position)
+
+
 def _row_id(passage: Passage, number: int) -> int:
     return zlib.crc32(f"{passage.title}\n{passage.context}\n{number}".encode()) & 0x7FFFFFFF
 

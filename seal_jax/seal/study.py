@@ -9,7 +9,7 @@ from typing import Any
 from seal_jax import models
 from seal_jax.data.squad import Passage
 from seal_jax.runtime.run import Run
-from seal_jax.seal import knowledge
+from seal_jax.seal import answers, knowledge, policy
 from seal_jax.seal.settings import Settings
 
 Evaluations = dict[str, dict[str, Any]]
@@ -38,9 +38,12 @@ def study(
     learner;
     "oracle": given ideal edits teach the untrained model.
     Also "differences" between them, paired by passage, the reports of the rounds, and seconds by stage. The passages of
-    `train` and `test` must be disjoint.
+    `train` and `test` must be disjoint and fit the model's context, otherwise ValueError before any work.
     """
     _check_disjoint(train, test)
+    for passages in (*train, test):  # before the first hour of work, not after it
+        policy.check_context(model, passages, settings.edits)
+        answers.check_context(model, passages, settings.answering)
     found: Evaluations = {}
     check = lambda name, m, **how: found.__setitem__(  # noqa: E731
         name, knowledge.evaluate(run, f"evaluation/{name}", m, test, settings, seed, **how)
@@ -64,6 +67,15 @@ def study(
     if control:
         check("random_edits", _random_policy(run, model, train, reports, settings, seed))
     return _result(run, found, reports, len(train))
+
+
+def differences(found: Evaluations, pairs: Sequence[tuple[str, str]]) -> dict[str, dict[str, dict[str, float]]]:
+    """`{"a - b": {"accuracy" and "loglik": {"difference", "stderr"}}}` of the pairs that were evaluated."""
+    return {
+        f"{a} - {b}": {field: knowledge.compare(found[a], found[b], field) for field in ("accuracy", "loglik")}
+        for a, b in pairs
+        if a in found and b in found and a != b
+    }
 
 
 def _random_policy(
@@ -91,17 +103,12 @@ def _check_disjoint(train: Sequence[Sequence[Passage]], test: Sequence[Passage])
 
 def _result(run: Run, found: Evaluations, reports: Sequence[dict[str, Any]], rounds: int) -> dict[str, Any]:
     last = f"round_{rounds}"
-    pairs = [(last, "round_0"), (last, "random_edits"), ("round_0", "passage_only")]
-    pairs += [("round_0", "base"), ("round_0", "other_passage"), (last, "last_edits_first_model")]
-    differences = {
-        f"{a} - {b}": {field: knowledge.compare(found[a], found[b], field) for field in ("accuracy", "loglik")}
-        for a, b in pairs
-        if a in found and b in found and a != b
-    }
+    pairs = [(last, "round_0"), (last, "random_edits"), (last, "last_edits_first_model"), ("random_edits", "round_0")]
+    pairs += [("round_0", other) for other in ("base", "passage_only", "other_passage")]
     kept = lambda e: {k: v for k, v in e.items() if k != "by_passage"}  # noqa: E731
     return {
         **{name: kept(e) for name, e in found.items()},
-        "differences": differences,
+        "differences": differences(found, pairs),
         "rounds": [{k: v for k, v in r.items() if k not in ("rewards", "chosen")} for r in reports],
         "seconds": {name: round(s, 1) for name, s in run.seconds.items()},
     }
