@@ -140,6 +140,7 @@ def test_benchmarks_need_a_checkout(monkeypatch, capsys, tmp_path):
 
 def test_bench_runs_a_file_of_the_checkout(monkeypatch, capsys, tmp_path):
     (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").touch()
     (tmp_path / "benchmarks" / "one.py").write_text("def run():\n    print('warm up')\n    return {'speed': 2.0}\n")
     monkeypatch.setattr(seal_jax, "__file__", str(tmp_path / "seal_jax" / "__init__.py"))
     monkeypatch.setattr(sys, "path", list(sys.path))
