@@ -25,7 +25,7 @@ def make_mesh(spec: str = "data=-1", devices: Sequence[Any] | None = None) -> Me
     the number of devices, by default all of them. Raises ValueError with what would be right.
     """
     devices = jax.devices() if devices is None else list(devices)
-    sizes = _sizes(spec)
+    sizes = axis_sizes(spec)
     fixed = math.prod(size for size in sizes.values() if size != -1)
     if -1 in sizes.values() and len(devices) % fixed == 0:
         sizes = {axis: len(devices) // fixed if size == -1 else size for axis, size in sizes.items()}
@@ -35,7 +35,8 @@ def make_mesh(spec: str = "data=-1", devices: Sequence[Any] | None = None) -> Me
     return Mesh(np.asarray(devices).reshape(tuple(sizes.values())), AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def _sizes(spec: str) -> dict[str, int]:
+def axis_sizes(spec: str) -> dict[str, int]:
+    """The size of every axis in a text such as "data=4,model=2". ValueError with what would be right."""
     sizes = dict.fromkeys(AXES, 1)
     for part in filter(None, (part.strip() for part in spec.split(","))):
         match = re.fullmatch(r"(\w+)=(-1|[1-9]\d*)", part)

@@ -1,8 +1,39 @@
-"""Settings of SEAL's stages. The defaults are the released ones for Qwen2.5-7B (specification: arXiv 2506.10943)."""
+"""Settings of SEAL's stages. The defaults are the released ones for Qwen2.5-7B (specification: arXiv 2506.10943).
+
+They are checked when they are made: ValueError names the field and what would be right.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, Literal, get_args
+
+PadLoss = Literal["masked", "reference"]
+Rule = Literal["exact", "contained", "recall", "recall_all", "recall_half"]
+Reward = Literal["accuracy", "binary", "loglik"]
+Select = Literal["best", "positive"]
+
+
+def _at_least(settings: Any, least: int, *fields: str) -> None:
+    for field in fields:
+        if not getattr(settings, field) >= least:  # written so that NaN is refused as well
+            raise ValueError(f"{field} {getattr(settings, field)}: use {least} or more")
+
+
+def _above_zero(settings: Any, *fields: str) -> None:
+    for field in fields:
+        if not 0 < getattr(settings, field) < float("inf"):
+            raise ValueError(f"{field} {getattr(settings, field)}: use a number above 0")
+
+
+def _one_of(settings: Any, field: str, known: Any) -> None:
+    if getattr(settings, field) not in get_args(known):
+        raise ValueError(f"{field} {getattr(settings, field)!r} is not one of {', '.join(get_args(known))}")
+
+
+def _has_targets(settings: Any) -> None:
+    if not settings.targets or isinstance(settings.targets, str):
+        raise ValueError(f'targets {settings.targets!r}: give a tuple of projections such as ("q_proj", "v_proj")')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,15 +41,32 @@ class Edits:
     """How self-edits are written. `max_new_tokens` is cut where prompt and edit would exceed the context."""
 
     kind: str = "implications"
+    """The prompt: "implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "plain" (for
+    the embedded checkpoint), or the path of a template with {title} and {context}."""
     count: int = 5
+    """Edits written for each passage."""
     temperature: float = 1.0
+    """Of the sampling; 0 is greedy."""
     top_p: float = 0.95
+    """Sample from the smallest set of tokens that has this much probability."""
     top_k: int | None = None
+    """Sample from the k most likely tokens only."""
     max_new_tokens: int = 8192
+    """Most tokens of an edit."""
     chat: bool = False
+    """Ask in the tokenizer's chat form."""
     stop: tuple[str, ...] = ()
+    """Strings that end an edit and are not part of it."""
     rows: int = 32
     """Edits written at once."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "count", "max_new_tokens", "rows")
+        _at_least(self, 0, "temperature")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p {self.top_p}: use a number above 0 and up to 1")
+        if self.top_k is not None:
+            _at_least(self, 1, "top_k")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,22 +74,44 @@ class Inner:
     """The inner loop: one LoRA fine-tune per edit, then the questions. AdamW, linear decay, lengths in tokens."""
 
     rank: int = 32
+    """Rank of the LoRA adapter."""
     alpha: float = 64.0
+    """The adapter is scaled by alpha / rank."""
     targets: tuple[str, ...] = ("q_proj", "v_proj")
+    """Projections that get an adapter; "all" for every one."""
     learning_rate: float = 1e-3
+    """At the first step; it falls linearly to 0."""
     epochs: int = 10
+    """How often each sequence of an edit is seen."""
     batch_size: int = 1
+    """Sequences of a step."""
     weight_decay: float = 0.0
+    """Of AdamW."""
     clip: float = 1.0
+    """Largest norm of the gradient; 0 is no limit."""
     max_length: int = 2048
+    """Tokens a sequence is cut at."""
     split_newlines: bool = True
-    pad_loss: str = "masked"
+    """Train on each line of an edit apart, not on the edit as one text."""
+    pad_loss: PadLoss = "masked"
     """"masked": one end-of-text target; "reference": pads to `max_length` and trains on the pads, as released."""
     remat: bool = False
+    """Recompute activations in the backward pass: slower, in far less memory."""
     at_once: int = 32
     """Edits in one program."""
     mesh: str = ""
     """Devices to spread the edits over, such as "data=8" or "data=4,model=2"; empty: one device."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "rank", "epochs", "batch_size", "max_length", "at_once")
+        _at_least(self, 0, "weight_decay", "clip")
+        _above_zero(self, "alpha", "learning_rate")
+        _has_targets(self)
+        _one_of(self, "pad_loss", PadLoss)
+        if self.mesh:
+            from seal_jax.runtime.mesh import axis_sizes  # imports jax, which no command's help should wait for
+
+            axis_sizes(self.mesh)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +119,20 @@ class Answering:
     """How questions are asked and graded: greedy, without the passage."""
 
     template: str = "answer"
+    """The prompt: "answer", "plain" (for the embedded checkpoint), or the path of a template file."""
     max_new_tokens: int = 64
+    """Most tokens of an answer."""
     stop: tuple[str, ...] = ()
-    rule: str = "recall"
+    """Strings that end an answer and are not part of it."""
+    rule: Rule = "recall"
+    """When an answer is right: the gold answer's words are in it to 67 % ("recall"), 50 % ("recall_half"), 100 %
+    ("recall_all"), or as one piece ("contained"), or are the whole answer ("exact")."""
     chat: bool = False
+    """Ask in the tokenizer's chat form."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "max_new_tokens")
+        _one_of(self, "rule", Rule)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,17 +140,31 @@ class PolicyUpdate:
     """ReST-EM's supervised step on the selected edits, merged into the weights afterwards."""
 
     rank: int = 64
+    """Rank of the LoRA adapter."""
     alpha: float = 128.0
+    """The adapter is scaled by alpha / rank."""
     targets: tuple[str, ...] = ("all",)
+    """Projections that get an adapter; "all" for every one."""
     learning_rate: float = 3e-4
+    """At the first step; it falls linearly to 0."""
     epochs: int = 2
+    """How often each selected edit is seen."""
     batch_size: int = 10
+    """Edits of a step."""
     max_length: int = 10240
+    """Tokens at which prompt and edit are cut."""
     clip: float = 1.0
+    """Largest norm of the gradient; 0 is no limit."""
     remat: bool = False
     """Recompute activations in the backward pass: slower, in far less memory."""
     checkpoint_every: int = 50
     """Optimizer steps between checkpoints of adapter, optimizer state and data position."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "rank", "epochs", "batch_size", "max_length", "checkpoint_every")
+        _at_least(self, 0, "clip")
+        _above_zero(self, "alpha", "learning_rate")
+        _has_targets(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,10 +175,17 @@ class Settings:
     inner: Inner = Inner()
     answering: Answering = Answering()
     policy: PolicyUpdate = PolicyUpdate()
-    reward: str = "accuracy"
+    reward: Reward = "accuracy"
     """What selection maximises: "accuracy", "binary" (better than no edit) or "loglik" (of the gold answers)."""
     seeds: int = 3
     """Fine-tunes per edit whose rewards are averaged."""
     k_best: int = 1
-    select: str = "best"
-    """"best": the best `k_best` edits of each passage; "positive": every edit that is better than no edit."""
+    """Edits chosen of each passage by `select` "best"; "positive" takes every better one, whatever this says."""
+    select: Select = "best"
+    """"best": the best `k_best` edits of each passage; "positive": every edit that is better than no edit (`k_best`
+    has no say then)."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "seeds", "k_best")
+        _one_of(self, "reward", Reward)
+        _one_of(self, "select", Select)
