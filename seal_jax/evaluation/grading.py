@@ -37,7 +37,7 @@ def token_recall(answer: str, gold: str) -> float:
 def correct(answer: str, gold: str, rule: str = "recall") -> bool:
     """Whether the answer passes a rule of RULES; an empty answer never does.
 
-    "recall", the default, asks for two thirds of the gold tokens: of the rules without a model it agrees best with
+    "recall", the default, asks for at least 0.67 of the gold tokens: of the rules without a model it agrees best with
     recorded verdicts of GPT-4.1. Raises ValueError for an unknown rule or an empty gold answer.
     """
     if rule not in RULES:
