@@ -34,6 +34,10 @@ class Settings:
     inner: Inner = Inner()
 
 
+def no_model():
+    raise OSError("no model")
+
+
 def never():
     raise AssertionError("computed again")
 
@@ -59,7 +63,8 @@ def test_a_finished_run_is_loaded(tmp_path):
 
 
 def test_other_settings_are_refused_by_name(tmp_path):
-    Run(tmp_path, Settings()).close()
+    with Run(tmp_path, Settings()) as run:
+        run.stage("a", lambda: 1)
     with pytest.raises(
         ValueError, match=r"seed was 0, now 1; inner\.rank was 4, now 8\. Pass --restart .* another --out"
     ):
@@ -67,6 +72,43 @@ def test_other_settings_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"more was '\(not set\)', now 1"):
         Run(tmp_path, {**to_plain(Settings()), "more": 1})
     Run(tmp_path, Settings()).close()  # the refused attempts left no lock
+
+
+def test_settings_without_any_work_are_replaced(tmp_path):
+    with Run(tmp_path, Settings()) as run:
+        run.items("a")
+        with pytest.raises(OSError, match="no model"):
+            run.stage("a", no_model)
+    with Run(tmp_path, Settings(seed=1)) as run:
+        assert not run.resumed
+    assert read_json(tmp_path / "config.json")["seed"] == 1
+    (tmp_path / "config.json").write_bytes(b'{"cut')
+    with Run(tmp_path, Settings(seed=2)) as run:
+        run.items("a").add(0, 0)
+    with pytest.raises(ValueError, match="seed was 2, now 3"):
+        Run(tmp_path, Settings(seed=3))
+
+
+def test_what_changes_no_number_may_change(tmp_path):
+    def config(rows, mesh, rank=4, export=None):
+        inner = {"mesh": mesh, "remat": bool(mesh), "rank": rank}
+        return {"export": export, "rows": 1, "settings": {"edits": {"rows": rows}, "inner": inner}}
+
+    with Run(tmp_path, config(32, "")) as run:
+        run.stage("a", lambda: 1)
+    with Run(tmp_path, config(8, "data=8", export="there")) as run:
+        assert run.resumed
+    with pytest.raises(ValueError, match=r"settings: settings\.inner\.rank was 4, now 8\. Pass"):
+        Run(tmp_path, config(8, "data=8", rank=8))
+    with pytest.raises(ValueError, match=r"settings: rows was 1, now 2\. Pass"):  # only the dotted one may
+        Run(tmp_path, {**config(8, ""), "rows": 2})
+
+
+def test_a_changed_input_file_is_told(tmp_path):
+    with Run(tmp_path, {"data_sha256": "ab"}) as run:
+        run.stage("a", lambda: 1)
+    with pytest.raises(ValueError, match=r"with other settings: data file changed\. Pass"):
+        Run(tmp_path, {"data_sha256": "cd"})
 
 
 def test_restart_deletes_what_a_run_made_and_nothing_else(tmp_path):
