@@ -41,5 +41,5 @@ lint: $(STAMP_DEV) ## ruff and pyright
 bench: $(STAMP_DEV) ## every benchmark, one JSON line each
 	$(BIN)/python -m benchmarks
 
-clean:           ## remove environments, caches and runs
-	rm -rf .venv .venv-* .pytest_cache .ruff_cache runs
+clean:           ## remove environments and caches; runs/ stays
+	rm -rf .venv .venv-* .pytest_cache .ruff_cache

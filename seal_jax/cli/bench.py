@@ -6,12 +6,14 @@ import dataclasses
 import importlib
 import pathlib
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 import seal_jax
 from seal_jax.cli.report import Report
+
+COMPARED_WITH = ("torch", "peft")  # in the dev extra alone
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,9 +33,21 @@ class Command:
             raise ValueError(f"there is no benchmark {self.name!r}; {folder} has {', '.join(names) or 'none'}")
         if str(folder.parent) not in sys.path:
             sys.path.insert(0, str(folder.parent))
-        result = importlib.import_module(f"benchmarks.{self.name}").run()
+        result = _measured(self.name)
         rows = [{"measured": key, "value": value} for key, value in result.items()]
         return Report(result, rows, self.name)
+
+
+def _measured(name: str) -> dict[str, Any]:
+    try:
+        return importlib.import_module(f"benchmarks.{name}").run()
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in COMPARED_WITH:
+            raise
+        raise ValueError(
+            f"benchmark {name!r} compares with {error.name}, which is not installed: install the dev extra, "
+            "`pip install -e '.[dev]'`"
+        ) from error
 
 
 def benchmarks_folder() -> pathlib.Path:

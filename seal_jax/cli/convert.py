@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from seal_jax.cli.options import Dtype
+from seal_jax.cli.options import Dtype, occupied
 from seal_jax.cli.report import Report
 
 
@@ -49,7 +49,7 @@ def _check(command: Command) -> None:
         raise ValueError("--to peft writes an adapter: it takes --adapter DIR and no --merge")
     if command.to == "hf" and command.merge != (command.adapter is not None):
         raise ValueError("a model in the HF layout holds no adapter apart: give --adapter DIR and --merge together")
-    if command.dst.exists() and (not command.dst.is_dir() or any(command.dst.iterdir())):
+    if occupied(command.dst):
         raise ValueError(f"{command.dst} exists and is not an empty directory; choose another DST")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from seal_jax.cli.options import Dtype
+from seal_jax.cli.options import Dtype, at_least, load_with_tokenizer
 from seal_jax.cli.report import Report
 from seal_jax.runtime.files import dumps, write_atomic
 
@@ -36,7 +36,8 @@ class Command:
     top_p: float = 1.0
     """Sample from the smallest set of tokens that has this much probability."""
     stop: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """A string that ends a continuation and is not part of it; the flag may be given again."""
+    """A string that ends a continuation and is not part of it (\\n in it is a line end, \\t a tab); the flag may be given
+    again."""
     adapter: pathlib.Path | None = None
     """A LoRA adapter in the PEFT layout to put on the model."""
     batch_size: int = 32
@@ -52,11 +53,11 @@ class Command:
 
     def __call__(self) -> Report:
         """Read, continue, write."""
+        at_least(1, batch_size=self.batch_size)
+        at_least(0, seed=self.seed)
         prompts = [*self.prompt, *(read_prompts(self.prompts) if self.prompts else ())]
         if not prompts:
             raise ValueError("there is nothing to continue: give --prompts FILE or --prompt TEXT")
-        if self.batch_size < 1:
-            raise ValueError(f"--batch-size {self.batch_size}: use 1 or more")
         rows = _continued(self, prompts)
         if self.out:
             write_atomic(self.out, "".join(dumps(row) + "\n" for row in rows))
@@ -108,9 +109,7 @@ def _continued(command: Command, prompts: list[str]) -> list[dict[str, Any]]:
     from seal_jax.generation.prompts import encode, row_limits
     from seal_jax.runtime.logging import progress
 
-    model = models.from_pretrained(command.model, dtype=command.dtype)
-    if model.tokenizer is None:
-        raise ValueError(f"{command.model} has no tokenizer, so it cannot be given text")
+    model = load_with_tokenizer(command.model, command.dtype)
     params = model.params
     if command.adapter:
         params = adapters.attach(params, models.load_peft(command.adapter, params, model.config))
@@ -130,7 +129,7 @@ def _continued(command: Command, prompts: list[str]) -> list[dict[str, Any]]:
                 temperature=command.temperature,
                 top_k=command.top_k,
                 top_p=command.top_p,
-                stop=command.stop,
+                stop=[text.replace("\\n", "\n").replace("\\t", "\t") for text in command.stop],
                 tokenizer=model.tokenizer,
                 row_ids=range(start, start + len(batch)),
             )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from seal_jax import __version__
+from seal_jax.cli.options import RunOptions
 from seal_jax.cli.report import Report, show
 from seal_jax.runtime.lock import DirectoryInUseError
 
@@ -49,10 +50,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _run(arguments[0], arguments[1:])
 
 
+def console() -> None:
+    """The entry point of the installed command: `main`, then the end of the process with its exit code."""
+    code = main()
+    if code == INTERRUPTED:
+        # Threads of XLA that are still at work crash while the interpreter is taken down.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def _run(name: str, arguments: list[str]) -> int:
     import tyro
 
     module = importlib.import_module(f"seal_jax.cli.{name}")
+    command = None
     try:
         command = tyro.cli(
             module.Command,
@@ -67,13 +80,19 @@ def _run(name: str, arguments: list[str]) -> int:
             raise
         return _fail(_message(error))
     except KeyboardInterrupt:
-        _fail("stopped; what was finished is kept, and the same command goes on from there")
+        kept = "; what was finished is kept, and the same command goes on from there"
+        _fail(f"stopped{kept if isinstance(command, RunOptions) else ''}")
         return INTERRUPTED
     return 0
 
 
 def _call(command: Any) -> Report:
-    """Run a command; with --json, what libraries print on standard output goes to standard error instead."""
+    """Check a command's arguments and run it.
+
+    With --json, what libraries print on standard output goes to standard error instead.
+    """
+    if hasattr(command, "check"):
+        command.check()
     with contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext():
         return command()
 

@@ -1,10 +1,14 @@
-"""Arguments that commands share."""
+"""Arguments that commands share, and what is looked at before any work."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import pathlib
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from seal_jax.models import Model
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -23,3 +27,37 @@ class RunOptions:
     """Type of the model's weights."""
     json: bool = False
     """Print the result as one line of JSON on standard output, and nothing else there."""
+
+    def check(self) -> None:
+        """Raise ValueError for an argument out of its range; called before any work. Extend it, calling this first."""
+        at_least(0, seed=self.seed)
+
+
+def at_least(least: int, **arguments: int | None) -> None:
+    """Raise ValueError naming the first flag whose number is below `least`; None is no number."""
+    for name, value in arguments.items():
+        if value is not None and value < least:
+            raise ValueError(f"--{name.replace('_', '-')} {value}: use {least} or more")
+
+
+def occupied(path: pathlib.Path) -> bool:
+    """Whether `path` is there and is anything but an empty directory."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
+
+
+def file_sha256(path: pathlib.Path | None) -> str | None:
+    """The SHA-256 of a file's bytes in hexadecimal; None without a file. OSError if it cannot be read."""
+    if path is None:
+        return None
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def load_with_tokenizer(name: str, dtype: Dtype) -> Model:
+    """`models.from_pretrained`, and ValueError for a model without a tokenizer."""
+    from seal_jax import models
+
+    model = models.from_pretrained(name, dtype=dtype)
+    if model.tokenizer is None:
+        raise ValueError(f"{name} has no tokenizer, so it cannot be given text")
+    return model

@@ -32,19 +32,23 @@ class Passage:
     questions: tuple[Question, ...]
 
 
-def load_squad(path: str | pathlib.Path) -> list[Passage]:
-    """The passages of a file that have questions, in file order.
+def load_squad(path: str | pathlib.Path, need_questions: bool = True) -> list[Passage]:
+    """The passages of a file that have questions, in file order; without `need_questions` all of its passages.
 
     Takes a JSON list of `{"title", "context", "questions": [{"question", "answer"}]}`, the same one item a line
     (`.jsonl`), and official SQuAD v1.1 / v2 (`{"data": [...]}`; the first gold answer counts, questions without one
     are left out, `_` in a title is a space). Further keys (completions, prompt) are allowed. A passage with an empty
-    list of questions cannot be scored: it is left out and their number is logged as a warning.
+    list of questions cannot be scored: it is left out and their number is logged as a warning. Without
+    `need_questions` it is kept, and the key may be missing.
 
     Raises ValueError that says where: an empty file, a byte that is not UTF-8, invalid JSON, a missing key or a value
-    of the wrong type; or if no passage has a question.
+    of the wrong type; or if no passage has a question that needs one.
     """
-    passages = [passage_of(item, where) for where, item in _items(pathlib.Path(path))]
-    asked = [passage for passage in passages if passage.questions]
+    items = _items(pathlib.Path(path))
+    if not need_questions:
+        items = ((at, {"questions": [], **item} if isinstance(item, dict) else item) for at, item in items)
+    passages = [passage_of(item, where) for where, item in items]
+    asked = [passage for passage in passages if passage.questions or not need_questions]
     if not asked:
         raise ValueError(f"{path}: none of the {len(passages)} passages has a question with an answer")
     if len(asked) < len(passages):

@@ -48,7 +48,7 @@ def chat(tokenizer: Any, system: str, user: str) -> str:
     chat template.
     """
     if not getattr(tokenizer, "chat_template", None):
-        raise ValueError("this tokenizer has no chat template; use the base form of the prompt (no tokenizer)")
+        raise ValueError("this tokenizer has no chat template; use the base form of the prompt (leave out chat)")
     turns = [{"role": "system", "content": system}, {"role": "user", "content": user}]
     text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     bos = tokenizer.bos_token

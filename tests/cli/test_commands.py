@@ -11,6 +11,7 @@ import pytest
 from seal_jax import adapters, generation, models
 from seal_jax.cli import main
 from seal_jax.cli.generate import read_prompts
+from seal_jax.cli.seal import _check_export, _claim_export
 from seal_jax.data.squad import load_squad
 from seal_jax.data.worlds import biographies
 from seal_jax.data.worlds.tokenizer import build
@@ -65,7 +66,7 @@ def test_generate_prints_a_table_and_stops(tiny, capsys):
     greedy = expected(model, model.params, key=None, max_new_tokens=8)
     stop = greedy.texts[0][3:5]
     command = ["generate", "--model", str(folder / "model"), "--prompt", PROMPTS[0], "--max-new-tokens", "8", "--json"]
-    assert main([*command, "--stop", stop, "--stop", "never this"]) == 0
+    assert main([*command, "--stop", stop, "--stop", r"never\n\tthis"]) == 0
     assert json.loads(capsys.readouterr().out)["texts"] == [greedy.texts[0][: greedy.texts[0].index(stop)]]
     assert main(command[:-1]) == 0
     assert PROMPTS[0] in capsys.readouterr().out
@@ -166,15 +167,111 @@ def test_seal_edits_are_in_the_recorded_format(tiny, tmp_path, capsys):
     assert json.loads(path.read_text()) == rows
 
 
+@pytest.fixture
+def data(tmp_path):
+    """A file of two passages."""
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps([dataclasses.asdict(p) for p in biographies.passages("dev", 2)]))
+    return path
+
+
+SMALL = ["--edits.kind", "plain", "--edits.count", "2", "--edits.max-new-tokens", "4"]
+
+
+def test_seal_edits_needs_no_questions_and_tells_a_changed_file(tiny, tmp_path, capsys):
+    folder, _, _ = tiny
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps([{"title": "Ada", "context": "Ada was born."}]))
+    command = ["seal", "edits", "--model", str(folder / "model"), "--data", str(path), "--out", str(tmp_path / "r")]
+    assert main([*command, *SMALL]) == 0
+    (row,) = json.loads((tmp_path / "r" / "edits.json").read_text())
+    assert (row["questions"], len(row["completions"])) == ([], 2)
+    assert main([*command, *SMALL, "--edits.rows", "1"]) == 0
+    path.write_text(json.dumps([{"title": "Ada", "context": "Ada was born in Rome."}]))
+    capsys.readouterr()
+    assert main([*command, *SMALL]) == 2
+    assert "with other settings: data file changed. Pass --restart" in capsys.readouterr().err
+
+
+def test_seal_evaluate_compares_given_edits(tiny, tmp_path, data, capsys):
+    folder, _, _ = tiny
+    rows = [{**row, "completions": ["One.", row["context"]]} for row in json.loads(data.read_text())]
+    data.write_text(json.dumps(rows))
+    command = ["seal", "evaluate", "--model", str(folder / "model"), "--edits", str(data), "--out", str(tmp_path / "r")]
+    command += ["--completion", "1", "--inner.epochs", "1", "--inner.rank", "2", "--answering.max-new-tokens", "2"]
+    assert main([*command, "--answering.template", "plain", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {"base", "passage_only", "edits", "other_passage"} < result.keys()
+    for other in ("base", "passage_only", "other_passage"):
+        found = result["differences"][f"edits - {other}"]["loglik"]
+        assert found["difference"] == pytest.approx(result["edits"]["loglik"] - result[other]["loglik"], abs=1e-6)
+    assert not list((tmp_path / "r").rglob("*-edits.json"))  # nothing was written by the model
+
+
+def test_seal_checks_its_arguments_before_any_work(tmp_path, data, capsys):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "mine").write_text("")
+    train = ["train", "--data", str(data)]
+    for arguments, message in (
+        ([*train, "--passages", "0"], "--passages 0: use 1 or more"),
+        ([*train, "--rounds", "0"], "--rounds 0: use 1 or more"),
+        ([*train, "--test", "-1"], "--test -1: use 0 or more"),
+        ([*train, "--edits", "0"], "--edits 0: use 1 or more"),
+        ([*train, "--seed", "-1"], "--seed -1: use 0 or more"),
+        ([*train, "--export", str(taken)], "taken exists and is not an empty directory; choose another --export"),
+        (["edits", "--data", str(data), "--passages", "-1"], "--passages -1: use 0 or more"),
+        (["evaluate", "--data", str(data), "--completion", "1"], "--completion chooses among the completions of"),
+    ):
+        assert main(["seal", arguments[0], "--model", "none", "--out", str(tmp_path / "r"), *arguments[1:]]) == 2
+        err = capsys.readouterr().err
+        assert message in err
+        assert err.count("\n") == 1
+    assert not (tmp_path / "r").exists()
+    for wrong, message in ((["--edits.count", "0"], "count 0: use 1 or more"), (["--reward", "bleu"], "binary")):
+        with pytest.raises(SystemExit) as stopped:
+            main(["seal", *train, "--model", "none", "--out", str(tmp_path / "r"), *wrong])
+        assert stopped.value.code == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_run_goes_on_after_its_own_export(tmp_path):
+    taken = tmp_path / "model"
+    _claim_export(tmp_path, taken)
+    taken.mkdir()
+    (taken / "config.json").write_text("{}")
+    _check_export(tmp_path, taken)
+    with pytest.raises(ValueError, match="not an empty directory"):
+        _check_export(tmp_path / "another run", taken)
+
+
+def test_a_model_without_a_tokenizer_is_refused(tiny, tmp_path, data, capsys):
+    _, model, _ = tiny
+    models.save_pretrained(tmp_path / "bare", model.config, model.params, None)
+    for name in ("edits", "train", "evaluate"):
+        command = ["seal", name, "--model", str(tmp_path / "bare"), "--data", str(data), "--out", str(tmp_path / "r")]
+        command += ["--passages", "1", "--rounds", "1"] if name == "train" else []
+        assert main(command) == 2  # what failed before it computed anything is in no one's way
+        assert "bare has no tokenizer, so it cannot be given text" in capsys.readouterr().err
+
+
 def test_seal_refuses(tiny, tmp_path, capsys):
     folder, _, _ = tiny
     (tmp_path / "d.json").write_text(json.dumps([dataclasses.asdict(p) for p in biographies.passages("dev", 2)]))
     bare = json.dumps([{"title": "t", "context": "c", "questions": [{"question": "q", "answer": "a"}]}])
     (tmp_path / "bare.json").write_text(bare)
+    (tmp_path / "one.json").write_text(json.dumps([{**json.loads(bare)[0], "completions": ["an edit"]}]))
+    (tmp_path / "list.json").write_text('["an edit"]')
+    answered = {"question": "q", "answers": [{"text": "a"}]}
+    nested = {"data": [{"title": "t", "paragraphs": [{"context": "c", "qas": [answered]}]}]}
+    (tmp_path / "nested.json").write_text(json.dumps(nested))
     common = ["--model", str(folder / "model"), "--out", str(tmp_path / "r"), "--restart"]
     for arguments, message in (
         (["evaluate"], "give either --data"),
-        (["evaluate", "--edits", str(tmp_path / "bare.json")], "passage 't' has no completions"),
+        (["evaluate", "--edits", str(tmp_path / "bare.json")], "passage 't' has no completions; expected a list"),
+        (["evaluate", "--edits", str(tmp_path / "nested.json")], "passage 't' has no completions; expected a list"),
+        (["evaluate", "--edits", str(tmp_path / "list.json")], "list.json: item 0: expected an object with the key"),
+        (["evaluate", "--edits", str(tmp_path / "one.json"), "--completion", "1"], "so --completion 1 is none of them"),
         (
             ["train", "--data", str(tmp_path / "d.json"), "--passages", "2"],
             "has 2 passages with questions; 6 are",

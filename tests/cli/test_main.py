@@ -104,6 +104,32 @@ def test_stopped_by_hand(probe, capsys):
     assert "goes on from there" in capsys.readouterr().err
 
 
+def test_what_does_not_go_on_does_not_say_so(monkeypatch, capsys):
+    def stopped(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("seal_jax.cli.generate.Command.__call__", stopped)
+    assert main(["generate", "--model", "m"]) == 130
+    assert capsys.readouterr().err == "seal-jax: error: stopped\n"
+
+
+def test_the_installed_command_ends_at_once_when_stopped():
+    code = (
+        "import atexit, sys; import seal_jax.cli.main; module = sys.modules['seal_jax.cli.main']\n"
+        "atexit.register(print, 'the interpreter was taken down')\n"
+        "module.main = lambda: print('half a line', end='') or 130\n"
+        "module.console()"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (130, "half a line")
+
+
+def test_a_negative_seed_is_refused(probe, capsys, tmp_path):
+    assert main(["probe", "--out", str(tmp_path / "r"), "--seed", "-1"]) == 2
+    assert capsys.readouterr().err == "seal-jax: error: --seed -1: use 0 or more\n"
+    assert not (tmp_path / "r").exists()
+
+
 def test_unknown_flags_end_with_2(probe):
     with pytest.raises(SystemExit) as stopped:
         main(["probe", "--out", "x", "--no-such-flag"])
@@ -142,12 +168,16 @@ def test_bench_runs_a_file_of_the_checkout(monkeypatch, capsys, tmp_path):
     (tmp_path / "benchmarks").mkdir()
     (tmp_path / "benchmarks" / "__init__.py").touch()
     (tmp_path / "benchmarks" / "one.py").write_text("def run():\n    print('warm up')\n    return {'speed': 2.0}\n")
+    missing = "raise ModuleNotFoundError('No module named peft', name='peft')\n"
+    (tmp_path / "benchmarks" / "two.py").write_text(missing)
     monkeypatch.setattr(seal_jax, "__file__", str(tmp_path / "seal_jax" / "__init__.py"))
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
         monkeypatch.delitem(sys.modules, name)
     assert main(["bench", "one", "--json"]) == 0
     assert capsys.readouterr().out == '{"speed": 2.0}\n'
+    assert main(["bench", "two"]) == 2
+    assert "benchmark 'two' compares with peft, which is not installed: install the dev" in capsys.readouterr().err
     for name in ("benchmarks", "benchmarks.one"):
         sys.modules.pop(name, None)
 
