@@ -36,8 +36,8 @@ class Command:
     top_p: float = 1.0
     """Sample from the smallest set of tokens that has this much probability."""
     stop: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """A string that ends a continuation and is not part of it (\\n in it is a line end, \\t a tab); the flag may be given
-    again."""
+    """A string that ends a continuation and is not part of it (\\n in it is a line end, \\t a tab); the flag may be
+    given again."""
     adapter: pathlib.Path | None = None
     """A LoRA adapter in the PEFT layout to put on the model."""
     batch_size: int = 32
