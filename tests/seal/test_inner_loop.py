@@ -151,9 +151,9 @@ def test_long_texts_are_cut_and_told(tiny, trials, outcomes, passages, settings,
     long = trials[0].passage
     long = dataclasses.replace(long, context=long.context + " The pet is a dog." * 20)
     inner = dataclasses.replace(settings.inner, max_length=17)
-    with caplog.at_level(logging.WARNING, "seal_jax.data.packing"):
+    with caplog.at_level(logging.WARNING, "seal_jax.seal.inner_loop"):
         cut = run_trials(tiny, [trial(long, "pet: dog\nfield: law", item=1)], inner, settings.answering)
-    assert "1 of 3 sequences are over 17 tokens and were cut" in caplog.text
+    assert "1 of 3 texts are over 17 tokens and were cut" in caplog.text
     short = run_trials(tiny, [trials[0]], inner, settings.answering)
     assert_same(cut, short, atol=1e-6)
 
@@ -161,8 +161,8 @@ def test_long_texts_are_cut_and_told(tiny, trials, outcomes, passages, settings,
 def test_a_text_longer_than_the_context_is_cut_to_it(tiny, passages, settings, caplog):
     config = dataclasses.replace(tiny.config, max_position=24)
     texts = ["Ada Adler\n" + "the dog " * 30]
-    with caplog.at_level(logging.WARNING, "seal_jax.data.packing"):
-        [encoded] = inner_loop._encode(texts, tiny._replace(config=config), settings.inner)
+    with caplog.at_level(logging.WARNING, "seal_jax.seal.inner_loop"):
+        [[encoded]] = inner_loop._encode([texts], tiny._replace(config=config), settings.inner)
     assert len(encoded) == 24
     assert "over 24 tokens" in caplog.text
 

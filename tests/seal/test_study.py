@@ -22,8 +22,8 @@ TRAIN = micro_study.passages(micro_study.TRAIN, micro_study.TEST)
 SEED = micro_study.SEED
 CONDITIONS = ["base", "with_passage", "passage_only", "round_0", "other_passage", "oracle", "round_1"]
 CONDITIONS += ["last_edits_first_model", "random_edits"]
-PAIRS = [("round_1", "round_0"), ("round_1", "random_edits"), ("round_0", "passage_only"), ("round_0", "base")]
-PAIRS += [("round_0", "other_passage"), ("round_1", "last_edits_first_model")]
+PAIRS = [("round_1", "round_0"), ("round_1", "random_edits"), ("round_1", "last_edits_first_model")]
+PAIRS += [("random_edits", "round_0"), ("round_0", "base"), ("round_0", "passage_only"), ("round_0", "other_passage")]
 
 
 def stage(micro, name):
