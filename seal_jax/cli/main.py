@@ -25,6 +25,7 @@ COMMANDS: dict[str, str] = {
 """Commands in the order of the help, each a module of this package of the same name."""
 
 INTERRUPTED = 130  # what shells use for a process ended by Ctrl-C
+PIPE_CLOSED = 141  # and for one whose output nobody reads any more
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,6 +76,9 @@ def _run(name: str, arguments: list[str]) -> int:
             config=(tyro.conf.FlagCreatePairsOff,),
         )
         show(_call(command), command.json)
+    except BrokenPipeError:  # the reader of a pipe, `| head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return PIPE_CLOSED
     except (ValueError, OSError, DirectoryInUseError) as error:
         if os.environ.get("SEAL_JAX_DEBUG") == "1":
             raise
