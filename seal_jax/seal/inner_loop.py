@@ -174,7 +174,7 @@ def _run_group(
     loss = training.lm_loss(inner.pad_loss, inner.remat)
     lengths = packing.edit_lengths(inner.epochs, group.line_steps, group.line_length, group.length)
     trained, metrics = training.finetune_batch(
-        model.params, model.config, adapters_, batches, hyper, loss_fn=loss, lengths=lengths
+        model.params, model.config, adapters_, batches, hyper, loss_fn=loss, lengths=lengths, donate=True
     )
     found = ask_adapted(model, trained, [t.passage for t in trials], answering)
     # Every epoch ends with the passage, so the last step is never one of padding.

@@ -107,12 +107,13 @@ def improve(
         raise ValueError("no edit was selected: the policy has nothing to learn from (a lower bar, or more edits?)")
     encode = model.tokenizer.encode
     pairs = [(encode(r["prompt"]), _continuation(model, r["prompt"], r["completion"])) for r in rows]
+    part = update.batch_size // update.accumulate
     batch = packing.completion_batches(
         pairs,
         eos_id=model.tokenizer.eos_token_id,
         max_length=min(update.max_length, model.config.max_position),
         epochs=update.epochs,
-        batch_size=min(update.batch_size, len(rows)),
+        batch_size=min(update.batch_size, -(-len(rows) // part) * part),
         seed=seed,
     )
     adapter = adapters.lora.init(jax.random.key(seed), model.params, update.rank, update.alpha, update.targets)
@@ -148,7 +149,13 @@ def _train(
         segment = {name: jnp.asarray(x[start : start + size]) for name, x in padded.items()}
         loss_fn = training.lm_loss(remat=update.remat)
         tuned, metrics = training.advance(
-            model.params, model.config, state["fine-tune"], segment, hyper, loss_fn=loss_fn
+            model.params,
+            model.config,
+            state["fine-tune"],
+            segment,
+            hyper,
+            loss_fn=loss_fn,
+            accumulate=segment["tokens"].shape[1] // (update.batch_size // update.accumulate),
         )
         losses = np.array(state["losses"])
         losses[start : start + size] = np.asarray(metrics["loss"])

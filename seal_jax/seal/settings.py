@@ -151,6 +151,8 @@ class PolicyUpdate:
     """How often each selected edit is seen."""
     batch_size: int = 10
     """Edits of a step."""
+    accumulate: int = 1
+    """Parts a step is split into, one after the other: the same step in the memory of batch_size / accumulate."""
     max_length: int = 10240
     """Tokens at which prompt and edit are cut."""
     clip: float = 1.0
@@ -161,7 +163,9 @@ class PolicyUpdate:
     """Optimizer steps between checkpoints of adapter, optimizer state and data position."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "rank", "epochs", "batch_size", "max_length", "checkpoint_every")
+        _at_least(self, 1, "rank", "epochs", "batch_size", "accumulate", "max_length", "checkpoint_every")
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate {self.accumulate}: use a divisor of batch_size {self.batch_size}")
         _at_least(self, 0, "clip")
         _above_zero(self, "alpha", "learning_rate")
         _has_targets(self)

@@ -6,34 +6,21 @@ The base model is shared by all N and never copied; gradients and optimizer stat
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jax.core import Tracer
 
 from seal_jax import adapters, models
+from seal_jax.training.accumulate import accumulated
 from seal_jax.training.loss import Batch, LossFn, lm_loss
 from seal_jax.training.optim import Hyper, adamw
+from seal_jax.training.program import Optimizer, Program, as_arrays, check_parts, checked, with_lengths
 from seal_jax.training.trainable import AttachFn, join, trainable
 
-Optimizer: TypeAlias = optax.GradientTransformation | Callable[[Hyper], optax.GradientTransformation]
 Metrics: TypeAlias = dict[str, jax.Array]
-
-
-class _Program(NamedTuple):
-    """The static choices of a compiled fine-tune."""
-
-    config: Any
-    tx: Optimizer
-    loss_fn: Any
-    attach_fn: AttachFn
-    batched: bool
-    lengths: tuple[int, ...] = ()
 
 
 def finetune(
@@ -49,6 +36,8 @@ def finetune(
     attach_fn: AttachFn = adapters.attach,
     lengths: Any = None,
     unrolled: bool | None = None,
+    accumulate: int = 1,
+    donate: bool = False,
 ) -> tuple[Any, Metrics]:
     """Train one adapter on S batches, one optimizer step each; returns it with what was measured.
 
@@ -64,12 +53,15 @@ def finetune(
     its own length and not T; give few distinct values, since each one is compiled.
     unrolled: loop over the layers in Python (default on CPU) instead of scanning them; results are equal. Stacked
     params are then split on every call: pass `models.unroll(params)` to do it once.
+    accumulate: parts that the B rows of a step are split into, gradients summed; the same step in the memory of B /
+    accumulate rows. Parts count by `loss_fn.weight(part)`, as `lm_loss` has it, and alike without such a method.
+    donate: give the memory of `adapter` to the result; the caller's arrays are deleted.
 
     Metrics, float32 `[S]`, NaN for steps not taken: `loss` before each update, `grad_norm` before clipping.
     Raises ValueError for shapes that do not fit or more steps than batches.
     """
-    program = _Program(config, tx or adamw, loss_fn or lm_loss(), attach_fn, batched=False)
-    return _run(program, params, adapter, batches, hyper, factors, lengths, unrolled)
+    program = Program(config, tx or adamw, loss_fn or lm_loss(), attach_fn, batched=False, accumulate=accumulate)
+    return _run(program, params, adapter, batches, hyper, factors, lengths, unrolled, donate)
 
 
 def finetune_batch(
@@ -85,6 +77,8 @@ def finetune_batch(
     attach_fn: AttachFn = adapters.attach,
     lengths: Any = None,
     unrolled: bool | None = None,
+    accumulate: int = 1,
+    donate: bool = False,
 ) -> tuple[Any, Metrics]:
     """`finetune` of N adapters at once: every leaf of `adapters_` and `batches` and every metric gains a leading N.
 
@@ -92,12 +86,12 @@ def finetune_batch(
     adapters and batches there with `runtime.mesh.shard_leading`: edits do not depend on one another, so the compiled
     program has no communication.
     """
-    program = _Program(config, tx or adamw, loss_fn or lm_loss(), attach_fn, batched=True)
-    return _run(program, params, adapters_, batches, hyper, factors, lengths, unrolled)
+    program = Program(config, tx or adamw, loss_fn or lm_loss(), attach_fn, batched=True, accumulate=accumulate)
+    return _run(program, params, adapters_, batches, hyper, factors, lengths, unrolled, donate)
 
 
 def _run(
-    program: _Program,
+    program: Program,
     params: Any,
     adapter: Any,
     batches: Batch,
@@ -105,18 +99,19 @@ def _run(
     factors: Any,
     lengths: Any,
     unrolled: bool | None,
+    donate: bool,
 ) -> tuple[Any, Metrics]:
-    hyper = _checked(program, adapter, batches, hyper)
-    program, which = _with_lengths(program, batches, lengths)
+    hyper = checked(program, adapter, batches, hyper)
+    program, which = with_lengths(program, batches, lengths)
     if unrolled is None:
         unrolled = jax.default_backend() == "cpu"
     params = models.unroll(params) if unrolled else models.stack(params)
-    return _compiled(params, adapter, batches, hyper, factors, which, program=program)
+    compiled = _compiled_donating if donate else _compiled
+    return compiled(params, adapter, batches, hyper, factors, which, program=program)
 
 
-@partial(jax.jit, static_argnames="program")
-def _compiled(
-    params: Any, adapter: Any, batches: Batch, hyper: Hyper, factors: Any, which: jax.Array, *, program: _Program
+def _train(
+    params: Any, adapter: Any, batches: Batch, hyper: Hyper, factors: Any, which: jax.Array, *, program: Program
 ) -> tuple[Any, Metrics]:
     def train(adapter: Any, batches: Batch, hyper: Hyper) -> tuple[Any, Metrics]:
         # `which` is not batched, so that under vmap the choice of a step's length stays a branch.
@@ -124,6 +119,10 @@ def _compiled(
         return state.adapter, metrics
 
     return (jax.vmap(train) if program.batched else train)(adapter, batches, hyper)
+
+
+_compiled = jax.jit(_train, static_argnames="program")
+_compiled_donating = jax.jit(_train, static_argnames="program", donate_argnames="adapter")
 
 
 class State(NamedTuple):
@@ -139,8 +138,18 @@ class State(NamedTuple):
 
 
 def begin(adapter: Any, hyper: Hyper, tx: Optimizer | None = None) -> State:
-    """The state of a fine-tune before its first step."""
-    return _begin(_Program(None, tx or adamw, None, adapters.attach, batched=False), adapter, hyper)
+    """The state of a fine-tune before its first step. The adapter is copied: `advance` consumes its state."""
+    program = Program(None, tx or adamw, None, adapters.attach, batched=False)
+    state = _begin(program, adapter, hyper)
+    seen = {id(x) for x in jax.tree.leaves(adapter)}
+
+    def own(x: jax.Array) -> jax.Array:  # an optimizer may begin two of its leaves with one array
+        if id(x) in seen:
+            return jnp.copy(x)
+        seen.add(id(x))
+        return x
+
+    return jax.tree.map(own, state)
 
 
 def advance(
@@ -151,38 +160,43 @@ def advance(
     hyper: Hyper,
     tx: Optimizer | None = None,
     loss_fn: LossFn | None = None,
+    *,
+    attach_fn: AttachFn = adapters.attach,
+    accumulate: int = 1,
 ) -> tuple[State, Metrics]:
     """The next S batches of one fine-tune: `finetune` in segments, to be stopped and resumed between them.
 
     Any division into segments gives the numbers of `finetune` on all batches at once; `hyper.steps` counts the steps of
-    the whole. Equal S share one compiled program. Arguments and metrics as in `finetune`.
+    the whole. Equal S share one compiled program. Arguments and metrics as in `finetune`. The memory of `state` goes
+    to the new state: the arrays of the old one are deleted.
     """
-    program = _Program(config, tx or adamw, loss_fn or lm_loss(), adapters.attach, batched=False)
-    hyper = Hyper(*(_setting(name, x, ()) for name, x in hyper._asdict().items()))
+    program = Program(config, tx or adamw, loss_fn or lm_loss(), attach_fn, batched=False, accumulate=accumulate)
+    check_parts(program, batches)
+    hyper = as_arrays(hyper, ())
     params = models.unroll(params) if jax.default_backend() == "cpu" else models.stack(params)
     return _compiled_segment(params, state, batches, hyper, program=program)
 
 
-@partial(jax.jit, static_argnames="program")
+@partial(jax.jit, static_argnames="program", donate_argnames="state")
 def _compiled_segment(
-    params: Any, state: State, batches: Batch, hyper: Hyper, *, program: _Program
+    params: Any, state: State, batches: Batch, hyper: Hyper, *, program: Program
 ) -> tuple[State, Metrics]:
     which = jnp.zeros(jax.tree.leaves(batches)[0].shape[:1], jnp.int32)
     return _advance(program, params, None, which, state, batches, hyper)
 
 
-def _transform(program: _Program, hyper: Hyper) -> optax.GradientTransformationExtraArgs:
+def _transform(program: Program, hyper: Hyper) -> optax.GradientTransformationExtraArgs:
     made = program.tx if isinstance(program.tx, optax.GradientTransformation) else program.tx(hyper)
     return optax.with_extra_args_support(made)
 
 
-def _begin(program: _Program, adapter: Any, hyper: Hyper) -> State:
+def _begin(program: Program, adapter: Any, hyper: Hyper) -> State:
     optimizer = _transform(program, hyper).init(trainable(adapter))
     return State(adapter, optimizer, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
 
 def _advance(
-    program: _Program, params: Any, factors: Any, which: jax.Array, state: State, batches: Batch, hyper: Hyper
+    program: Program, params: Any, factors: Any, which: jax.Array, state: State, batches: Batch, hyper: Hyper
 ) -> tuple[State, Metrics]:
     tx = _transform(program, hyper)
     seed = jax.random.key(hyper.seed)
@@ -193,9 +207,10 @@ def _advance(
         return program.loss_fn(attached, program.config, batch, key)
 
     def differentiated(length: int, trained: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any]:
-        return jax.value_and_grad(loss)(trained, {name: x[:, :length] for name, x in batch.items()}, key)
+        return value_and_grad(trained, {name: x[:, :length] for name, x in batch.items()}, key)
 
-    branches = [partial(differentiated, length) for length in program.lengths] or [jax.value_and_grad(loss)]
+    value_and_grad = accumulated(jax.value_and_grad(loss), program.accumulate, getattr(program.loss_fn, "weight", None))
+    branches = [partial(differentiated, length) for length in program.lengths] or [value_and_grad]
 
     def step(carry: tuple[Any, Any, jax.Array], item: tuple[Any, ...]) -> tuple[tuple[Any, Any, jax.Array], Metrics]:
         index, branch, batch = item
@@ -215,44 +230,3 @@ def _advance(
     carry = (trainable(adapter), state.optimizer, state.taken)
     (trained, optimizer, taken), metrics = jax.lax.scan(step, carry, items)
     return State(join(trained, adapter), optimizer, taken, state.position + len(which)), metrics
-
-
-def _with_lengths(program: _Program, batches: Batch, lengths: Any) -> tuple[_Program, jax.Array]:
-    """The distinct step lengths as a static choice, and for each step which of them it has: int32 `[S]`."""
-    steps = jnp.shape(next(iter(batches.values())))[1 if program.batched else 0]
-    if lengths is None:
-        return program, jnp.zeros((steps,), jnp.int32)
-    lengths = np.asarray(lengths)
-    most = batches["tokens"].shape[-1]
-    if lengths.shape != (steps,) or lengths.min() < 1 or lengths.max() > most:
-        raise ValueError(f"lengths must be [S]={steps} numbers from 1 to T={most}, got {lengths.shape} {lengths}")
-    distinct, which = np.unique(lengths, return_inverse=True)
-    return program._replace(lengths=tuple(int(n) for n in distinct)), jnp.asarray(which, jnp.int32)
-
-
-def _checked(program: _Program, adapter: Any, batches: Batch, hyper: Hyper) -> Hyper:
-    """Check shapes and turn the settings into arrays `[]` or `[N]`."""
-    shapes = {name: jnp.shape(x) for name, x in batches.items()}
-    axes = 2 if program.batched else 1
-    heads = {shape[:axes] for shape in shapes.values()}
-    if len(heads) != 1 or len(next(iter(heads))) != axes:
-        wanted = "[N, S, ...]" if program.batched else "[S, ...]"
-        raise ValueError(f"batches need equal leading axes {wanted}, got {shapes}")
-    if "tokens" in shapes and (len(shapes["tokens"]) != axes + 2 or shapes["tokens"] != shapes.get("mask")):
-        wanted = "[N, S, B, T]" if program.batched else "[S, B, T]"
-        raise ValueError(f'batches["tokens"] and ["mask"] must both be {wanted}, got {shapes}')
-    head = next(iter(heads))
-    lead = {jnp.shape(x)[:1] for x in jax.tree.leaves(adapter)}
-    if program.batched and lead != {head[:1]}:
-        raise ValueError(f"every adapter leaf needs the leading axis N={head[0]} of the batches, got {sorted(lead)}")
-    if not isinstance(hyper.steps, Tracer) and np.max(hyper.steps) > head[-1]:
-        raise ValueError(f"hyper.steps={np.max(hyper.steps)} but batches hold only S={head[-1]} steps")
-    return Hyper(*(_setting(name, x, head[:-1]) for name, x in hyper._asdict().items()))
-
-
-def _setting(name: str, value: Any, shape: tuple[int, ...]) -> jax.Array:
-    integer = name in ("steps", "warmup", "seed")
-    value = jnp.asarray(value).astype(jnp.int32 if integer else jnp.float32)
-    if value.shape not in ((), shape):
-        raise ValueError(f"hyper.{name} has shape {value.shape}, expected {shape or '()'} or a number")
-    return jnp.broadcast_to(value, shape)

@@ -60,8 +60,8 @@ def adamw(hyper: Hyper) -> optax.GradientTransformation:
     """Global-norm clipping, Adam moments, decoupled weight decay and the linear schedule, in one transform."""
 
     def init(params: optax.Params) -> AdamWState:
-        zeros = jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), params)
-        return AdamWState(jnp.zeros((), jnp.int32), zeros, zeros)
+        zeros = lambda: jax.tree.map(lambda p: jnp.zeros_like(p, jnp.float32), params)  # noqa: E731
+        return AdamWState(jnp.zeros((), jnp.int32), zeros(), zeros())
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, AdamWState]:
         factor = clip_factor(optax.tree.norm(updates), hyper.clip)

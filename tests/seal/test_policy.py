@@ -143,6 +143,17 @@ def test_the_first_step_is_scored_on_the_completion_only(tiny, rows, settings):
     assert losses == [pytest.approx(completion_loss(tiny, rows[:1]), abs=1e-4)]
 
 
+def test_a_step_in_parts_is_the_step(tiny, rows, improved):
+    """Two rows at once in parts of one, and four in parts of two although three rows are all there are."""
+    update, adapter, losses = improved
+    again, same = policy.improve(tiny, rows, dataclasses.replace(update, accumulate=2), seed=1)
+    np.testing.assert_allclose(same, losses, atol=1e-5)
+    chex.assert_trees_all_close(again, adapter, atol=1e-4)
+    whole, parts = (dataclasses.replace(update, epochs=1, batch_size=8, accumulate=n) for n in (1, 4))
+    expected, found = (policy.improve(tiny, rows, u, seed=1)[1] for u in (whole, parts))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_the_adapter_alone_is_trained(tiny, improved, settings):
     update, adapter, _ = improved
     start = adapters.lora.init(jax.random.key(1), tiny.params, update.rank, update.alpha, update.targets)

@@ -36,6 +36,7 @@ from seal_jax.training.loss import PAD_LOSSES
         (Answering, {"rule": "fuzzy"}, "rule 'fuzzy' is not one of exact, contained, recall"),
         (PolicyUpdate, {"learning_rate": -1.0}, r"learning_rate -1\.0: use a number above 0"),
         (PolicyUpdate, {"checkpoint_every": 0}, "checkpoint_every 0: use 1 or more"),
+        (PolicyUpdate, {"accumulate": 3}, "accumulate 3: use a divisor of batch_size 10"),
         (Settings, {"seeds": 0}, "seeds 0: use 1 or more"),
         (Settings, {"k_best": 0}, "k_best 0: use 1 or more"),
         (Settings, {"reward": "bleu"}, "reward 'bleu' is not one of accuracy, binary, loglik"),

@@ -160,6 +160,43 @@ def test_segments_are_the_whole(params, inits, batches, many):
     assert (state.taken, state.position) == (S, S)
 
 
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulated_gradients_are_those_of_the_batch(params, inits, parts):
+    """Rows of uneven length, and one that is all padding, count as in the whole batch."""
+    rng = np.random.default_rng(3)
+    lengths = np.array([12, 3, 7, 0])[None, :, None]
+    same = {"tokens": rng.integers(1, 61, (6, 4, T), np.int32), "mask": np.arange(T) < np.repeat(lengths, 6, 0)}
+    hyper = training.Hyper(1e-2, 6, clip=0.5)
+    whole, metrics = training.finetune(params, CONFIG, inits[0], same, hyper)
+    split, again = training.finetune(params, CONFIG, inits[0], same, hyper, accumulate=parts)
+    np.testing.assert_allclose(again["loss"], metrics["loss"], atol=1e-5)
+    np.testing.assert_allclose(again["grad_norm"], metrics["grad_norm"], rtol=1e-4)
+    chex.assert_trees_all_close(split, whole, atol=1e-4)
+
+
+def test_accumulation_of_a_batch_of_fine_tunes(params, inits, batches, many):
+    hyper = training.Hyper(np.array(RATES), np.array(STEPS), clip=np.array([1.0, 0.0, 0.3]))
+    adapters_, metrics = training.finetune_batch(params, CONFIG, stacked(inits), batches, hyper, accumulate=2)
+    np.testing.assert_allclose(metrics["loss"], many[1]["loss"], atol=1e-5)
+    chex.assert_trees_all_close(adapters_, many[0], atol=1e-4)
+    with pytest.raises(ValueError, match=r"accumulate=3 does not divide the rows of a step, {'tokens': 2, 'mask': 2}"):
+        training.finetune_batch(params, CONFIG, stacked(inits), batches, hyper, accumulate=3)
+
+
+def test_memory_is_handed_on(params, inits, batches):
+    """`donate` and `advance` reuse their input's memory; `begin` leaves the caller's adapter alone."""
+    hyper = training.Hyper(RATES[0], STEPS[0])
+    mine = jax.tree.map(jnp.copy, inits[0])
+    given, _ = training.finetune(params, CONFIG, mine, item(batches, 0), hyper, donate=True)
+    kept, _ = training.finetune(params, CONFIG, inits[0], item(batches, 0), hyper)
+    chex.assert_trees_all_equal(given, kept)
+    assert all(x.is_deleted() for x in jax.tree.leaves(training.trainable(mine)))
+    first = training.begin(inits[0], hyper)
+    training.advance(params, CONFIG, first, item(batches, 0), hyper)
+    assert all(x.is_deleted() for x in jax.tree.leaves(training.trainable(first.adapter)))
+    assert not any(x.is_deleted() for x in jax.tree.leaves(inits[0]))
+
+
 def test_svf_is_an_adapter_too(params, batches):
     factors = adapters.svf.factor(params, targets=("mlp",))
     inits = [adapters.svf.init(jax.random.key(i), factors) for i in range(N)]

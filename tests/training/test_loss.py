@@ -1,11 +1,14 @@
 """Losses: what counts as a target, what padding must not change, and what the probabilities are."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from seal_jax import models, training
+from seal_jax.training import loss as loss_module
 
 CONFIG = models.Config("llama", 61, 32, 48, 2, 4, 2, 8, 128)
 EOS = 0
@@ -21,7 +24,7 @@ def params():
 
 @pytest.fixture(scope="module")
 def loss(params):
-    jitted = jax.jit(training.causal_lm, static_argnames=("config", "pad_loss", "remat"))
+    jitted = jax.jit(training.causal_lm, static_argnames=("config", "pad_loss", "remat", "chunk"))
     return lambda batch, **kw: jitted(params, CONFIG, {k: jnp.asarray(v) for k, v in batch.items()}, **kw)
 
 
@@ -107,7 +110,30 @@ def test_remat_changes_nothing(loss):
     np.testing.assert_allclose(loss(batch, remat=True), loss(batch), rtol=1e-6)
 
 
+@pytest.mark.parametrize("chunk", [1, 4, 12])
+def test_chunks_of_logits_change_nothing(params, loss, chunk):
+    batch = batch_of([9, 5], 12)
+    np.testing.assert_allclose(loss(batch, chunk=chunk), loss(batch), rtol=1e-6)
+
+
+def test_chunked_logits_never_exist_whole(params):
+    """Neither forward nor backward: the program's temporary memory is below what all logits alone would take."""
+    wide = dataclasses.replace(CONFIG, vocab_size=50_000)
+    tokens = jax.ShapeDtypeStruct((4, 128), jnp.int32)
+    abstract = jax.eval_shape(lambda: models.init(jax.random.key(0), wide))
+    batch = {"tokens": tokens, "mask": jax.ShapeDtypeStruct((4, 128), bool)}
+    grads = jax.jit(jax.grad(lambda x, batch: training.causal_lm(x, wide, batch, chunk=8)))
+    used = grads.lower(abstract, batch).compile().memory_analysis().temp_size_in_bytes
+    assert used < 4 * 128 * 50_000 * 4
+
+
+def test_large_logits_are_chunked_unasked():
+    assert loss_module._chunk((2, 64), 1000) == 64
+    assert loss_module._chunk((10, 10_240), 150_000) == 32
+    assert loss_module._chunk((4096, 8), 150_000) == 1
+
+
 def test_options(params):
-    assert training.lm_loss("reference", remat=True) is training.lm_loss("reference", remat=True)
+    assert training.lm_loss("reference", remat=True) == training.lm_loss("reference", remat=True)
     with pytest.raises(ValueError, match="'none' is not one of 'masked', 'reference'"):
         training.causal_lm(params, CONFIG, batch_of([5], 5), pad_loss="none")
