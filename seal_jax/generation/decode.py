@@ -17,7 +17,7 @@ from seal_jax.generation.bank import Bank, Layered, attach_cut, cut
 from seal_jax.generation.sampling import Rule, choose
 from seal_jax.models import Cache, Config, Params, forward_cached, init_cache
 
-CACHE_AXES = Cache(keys=0, values=0, positions=0, valid=0, index=None)  # pyright: ignore[reportArgumentType]
+CACHE_AXES = Cache(keys=0, values=0, positions=0, valid=0, index=None, shared=())  # pyright: ignore[reportArgumentType]
 
 
 class Job(NamedTuple):

@@ -1,6 +1,6 @@
 """Decoder-only language models: one definition, configured per family, with HF checkpoints in and out."""
 
-from seal_jax.models.cache import Cache, init_cache
+from seal_jax.models.cache import Cache, Shared, init_cache
 from seal_jax.models.config import Config, RopeScaling
 from seal_jax.models.errors import CheckpointError
 from seal_jax.models.hf import Model, from_pretrained, save_pretrained
@@ -23,6 +23,7 @@ __all__ = [
     "Model",
     "Params",
     "RopeScaling",
+    "Shared",
     "forward",
     "forward_cached",
     "from_pretrained",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
@@ -34,18 +38,61 @@ def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) 
     return attend_cached(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask)
 
 
-def attend_cached(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
+def attend_cached(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array,
+    shared: Sequence[tuple[jax.Array, jax.Array]] = (),
+) -> jax.Array:
     """`attend` for keys and values as the cache keeps them, `[B, K, S, d]`: no copy of the cache is made.
 
-    query `[B, T, H, d]`, mask bool `[B, 1, T, S]` -> `[B, T, H, d]`.
+    query `[B, T, H, d]`, mask bool `[B, 1, T, P + S]` -> `[B, T, H, d]`. shared: keys and values `[G, K, P, d]` that
+    come before and serve B / G rows each; they are read once for those rows.
     """
     batch, length, heads, width = query.shape
     groups = key.shape[1]
+    parts = (*shared, (key, value))
     query = query.reshape(batch, length, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
     folded = query.reshape(batch, groups, -1, width)
-    logits = jnp.einsum("bkmd,bksd->bkms", folded, key, preferred_element_type=jnp.float32) * width**-0.5
+    logits = jnp.concatenate([_logits(folded, k) for k, _ in parts], axis=-1) * width**-0.5
     logits = logits.reshape(*query.shape[:-1], -1)
     logits = jnp.where(mask[:, :, None], logits, jnp.finfo(jnp.float32).min)
-    weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype).reshape(batch, groups, -1, key.shape[2])
-    y = jnp.einsum("bkms,bksd->bkmd", weights, value).reshape(query.shape)
+    weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype).reshape(batch, groups, -1, mask.shape[-1])
+    ends = list(itertools.accumulate(v.shape[2] for _, v in parts))
+    each = (_weighted(w, v) for w, (_, v) in zip(jnp.split(weights, ends[:-1], axis=-1), parts))
+    y = functools.reduce(jnp.add, each).reshape(query.shape)
     return y.transpose(0, 3, 1, 2, 4).reshape(batch, length, heads, width)
+
+
+def _logits(query: jax.Array, key: jax.Array) -> jax.Array:
+    """`[B, K, M, d]` times `[G, K, P, d]` -> float32 `[B, K, M, P]`."""
+    query, rows = _together(query, key)
+    return _apart(
+        jnp.einsum("bkmd,bksd->bkms", query, key.astype(query.dtype), preferred_element_type=jnp.float32), rows
+    )
+
+
+def _weighted(weights: jax.Array, value: jax.Array) -> jax.Array:
+    """`[B, K, M, P]` times `[G, K, P, d]` -> `[B, K, M, d]`."""
+    weights, rows = _together(weights, value)
+    return _apart(jnp.einsum("bkms,bksd->bkmd", weights, value.astype(weights.dtype)), rows)
+
+
+def _together(x: jax.Array, part: jax.Array) -> tuple[jax.Array, int]:
+    """`[B, K, M, _]` -> `[G, K, rows * M, _]`, the rows that share a sequence of `part` under one another."""
+    rows = len(x) // len(part)
+    if rows == 1:
+        return x, rows
+    batch, groups, length, width = x.shape
+    x = x.reshape(batch // rows, rows, groups, length, width).swapaxes(1, 2)
+    return x.reshape(batch // rows, groups, rows * length, width), rows
+
+
+def _apart(x: jax.Array, rows: int) -> jax.Array:
+    """The inverse of `_together`."""
+    if rows == 1:
+        return x
+    shared, groups, length, width = x.shape
+    x = x.reshape(shared, groups, rows, length // rows, width).swapaxes(1, 2)
+    return x.reshape(shared * rows, groups, length // rows, width)

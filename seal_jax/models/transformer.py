@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from seal_jax.adapters.weights import dot
 from seal_jax.models import rope
 from seal_jax.models.attention import attend, attend_cached, causal_mask, positions_of
-from seal_jax.models.cache import Cache, write
+from seal_jax.models.cache import Cache, key_slots, write
 from seal_jax.models.config import Config
 
 Params = dict[str, Any]
@@ -89,8 +89,10 @@ class Attention(nn.Module):
         if slots is None:
             y = attend(q, k, v, mask)
         else:
-            slots = (write(slots[0], k, index), write(slots[1], v, index))
-            y = attend_cached(q, slots[0].astype(q.dtype), slots[1].astype(q.dtype), mask)
+            *own, shared = slots
+            own = (write(own[0], k, index), write(own[1], v, index))
+            y = attend_cached(q, own[0].astype(q.dtype), own[1].astype(q.dtype), mask, shared)
+            slots = (*own, shared)
         y = y.reshape(*y.shape[:-2], c.num_heads * c.head_dim)
         return Linear(c.hidden_size, c.output_bias, name="o_proj")(y), slots
 
@@ -216,23 +218,23 @@ def forward_cached(
     The caller makes sure that the cache has T free slots: a compiled program cannot raise.
     """
     mask = jnp.ones(tokens.shape, bool) if mask is None else mask
-    offset = cache.valid.sum(axis=-1, keepdims=True, dtype=jnp.int32)
+    offset = key_slots(cache)[1].sum(axis=-1, keepdims=True, dtype=jnp.int32)
     positions = positions_of(mask) + offset
     cache = cache._replace(
         positions=write(cache.positions, positions, cache.index), valid=write(cache.valid, mask, cache.index)
     )
     params = unroll(params)
-    masks = _masks(config, positions, cache.positions, cache.valid, unrolled=True)
+    masks = _masks(config, positions, *key_slots(cache), unrolled=True)
     x, slots = _run_layers(
         params,
         config,
         _embed(params, tokens),
         rope.rotation(config, positions),
         masks,
-        slots=tuple(zip(cache.keys, cache.values)),
+        slots=tuple((k, v, cache.shared_slots(i)) for i, (k, v) in enumerate(zip(cache.keys, cache.values))),
         index=cache.index,
     )
-    keys, values = zip(*slots)
+    keys, values, _ = zip(*slots)
     cache = cache._replace(keys=keys, values=values, index=cache.index + tokens.shape[1])
     return unembed(params, config, x[:, -1:] if last_only else x), cache
 
