@@ -1,0 +1,100 @@
+"""The parity table: a family is a row of `family_rows.ROWS`, a column is a test that takes the fixture `row`."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import transformers
+from family_rows import batch, forward, our_logits, their_logits
+from safetensors.numpy import load_file
+
+from seal_jax import generation, models
+
+NEW = 8
+
+
+@pytest.fixture(scope="module")
+def wanted(row):
+    """The logits of transformers at the real tokens of `batch`."""
+    tokens, mask = batch()
+    return their_logits(row.theirs, tokens, mask)[mask]
+
+
+@pytest.fixture(scope="module")
+def saved(row, tmp_path_factory):
+    """The directory that our loaded model was saved to."""
+    folder = tmp_path_factory.mktemp("ours")
+    models.save_pretrained(folder, row.ours.config, row.ours.params)
+    return folder
+
+
+def rms(x):
+    return float(np.sqrt(np.mean(np.square(x))))
+
+
+def test_logits_equal_with_padding_on_either_side(row, wanted):
+    tokens, mask = batch()
+    assert wanted.std() > 0.3  # else a tolerance of 1e-4 would show nothing
+    np.testing.assert_allclose(our_logits(row.ours, tokens, mask)[mask], wanted, atol=1e-4, rtol=0)
+
+
+def test_scanned_equals_unrolled(row, wanted):
+    tokens, mask = batch()
+    unrolled = row.ours._replace(params=models.unroll(row.ours.params))
+    np.testing.assert_allclose(our_logits(unrolled, tokens, mask)[mask], wanted, atol=1e-4, rtol=0)
+
+
+def test_greedy_generation_equals_transformers_with_its_cache(row):
+    tokens, mask = batch()
+    tokens, mask = tokens[[0, 2]], mask[[0, 2]]  # generate pads on the left
+    with torch.no_grad():
+        theirs = row.theirs.generate(
+            input_ids=torch.tensor(tokens, dtype=torch.long),
+            attention_mask=torch.tensor(mask, dtype=torch.long),
+            max_new_tokens=NEW,
+            do_sample=False,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+    prompts = [list(map(int, t[m])) for t, m in zip(tokens, mask)]
+    ours = generation.generate(row.ours.params, row.ours.config, prompts, None, max_new_tokens=NEW, eos=())
+    assert ours.tokens == theirs[:, tokens.shape[1] :].tolist()
+
+
+def test_transformers_loads_what_we_save_with_the_same_logits(row, saved):
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(saved, attn_implementation="eager").eval()
+    assert type(theirs) is type(row.theirs)
+    tokens, mask = batch()
+    wanted = their_logits(row.theirs, tokens, mask)
+    np.testing.assert_array_equal(their_logits(theirs, tokens, mask)[mask], wanted[mask])
+
+
+def test_round_trip_is_exact(row, saved):
+    before, after = (load_file(path / "model.safetensors") for path in (row.folder, saved))
+    assert before.keys() == after.keys()
+    for name, tensor in before.items():
+        assert tensor.dtype == after[name].dtype
+        np.testing.assert_array_equal(tensor, after[name], err_msg=name)
+    again = models.from_pretrained(saved)
+    assert again.config == row.ours.config
+    jax.tree.map(np.testing.assert_array_equal, again.params, row.ours.params)
+
+
+def test_bfloat16_errs_no_more_than_transformers_in_bfloat16(row):
+    """Weights rounded to bfloat16 on both sides; the error is against float32 arithmetic on those rounded weights.
+
+    Ours keeps norms, softmax, rotary angles and logits in float32 where transformers rounds some of them, so its error
+    is about as large; twice theirs leaves room for the luck of 20 rounded positions. A wrong dtype for one norm or for
+    the embedding scale is ten times that.
+    """
+    tokens, mask = batch()
+    half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), row.ours.params)
+    exact = np.asarray(forward(jax.tree.map(lambda x: x.astype(jnp.float32), half), row.ours.config, tokens, mask))[
+        mask
+    ]
+    got = our_logits(row.ours._replace(params=half), tokens, mask)[mask]
+    theirs = type(row.theirs)(row.theirs.config).eval()
+    theirs.load_state_dict(row.theirs.state_dict())
+    their_error = rms(their_logits(theirs.to(torch.bfloat16), tokens, mask)[mask] - exact)
+    assert 0 < rms(got - exact) < 2 * their_error < 0.2 * exact.std()
