@@ -30,12 +30,21 @@ def causal_mask(
     return seen[:, None]
 
 
-def attend(query: jax.Array, key: jax.Array, value: jax.Array, mask: jax.Array) -> jax.Array:
+def attend(
+    query: jax.Array,
+    key: jax.Array,
+    value: jax.Array,
+    mask: jax.Array,
+    *,
+    scale: float | None = None,
+    softcap: float | None = None,
+) -> jax.Array:
     """Softmax attention with float32 logits and weights.
 
     query `[B, T, H, d]`, key and value `[B, S, K, d]` with K dividing H, mask bool `[B, 1, T, S]` -> `[B, T, H, d]`.
+    Logits are multiplied by `scale` (default: d ** -0.5) and, with a soft cap c, become c * tanh(logits / c).
     """
-    return attend_cached(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask)
+    return attend_cached(query, key.swapaxes(1, 2), value.swapaxes(1, 2), mask, scale=scale, softcap=softcap)
 
 
 def attend_cached(
@@ -44,6 +53,9 @@ def attend_cached(
     value: jax.Array,
     mask: jax.Array,
     shared: Sequence[tuple[jax.Array, jax.Array]] = (),
+    *,
+    scale: float | None = None,
+    softcap: float | None = None,
 ) -> jax.Array:
     """`attend` for keys and values as the cache keeps them, `[B, K, S, d]`: no copy of the cache is made.
 
@@ -55,7 +67,10 @@ def attend_cached(
     parts = (*shared, (key, value))
     query = query.reshape(batch, length, groups, heads // groups, width).transpose(0, 2, 3, 1, 4)
     folded = query.reshape(batch, groups, -1, width)
-    logits = jnp.concatenate([_logits(folded, k) for k, _ in parts], axis=-1) * width**-0.5
+    logits = jnp.concatenate([_logits(folded, k) for k, _ in parts], axis=-1)
+    logits = logits * (width**-0.5 if scale is None else scale)
+    if softcap is not None:
+        logits = softcap * jnp.tanh(logits / softcap)
     logits = logits.reshape(*query.shape[:-1], -1)
     logits = jnp.where(mask[:, :, None], logits, jnp.finfo(jnp.float32).min)
     weights = jax.nn.softmax(logits, axis=-1).astype(value.dtype).reshape(batch, groups, -1, mask.shape[-1])

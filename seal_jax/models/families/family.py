@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from seal_jax.models import rope
 from seal_jax.models.config import Config, RopeScaling
 from seal_jax.models.families.fields import Fields
-from seal_jax.models.transformer import ACTIVATIONS
+from seal_jax.models.layers import ACTIVATIONS
 
 
 class Family(NamedTuple):
