@@ -1,0 +1,109 @@
+"""What a SEAL run will take, said before it starts: parameters, adapters, memory of each stage on a device, disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from seal_jax import adapters, models
+from seal_jax.models import sizes
+from seal_jax.runtime.resources import Need
+from seal_jax.seal.settings import Inner, PolicyUpdate, Settings
+from seal_jax.training.loss import LOGITS_BYTES
+
+ONE_DEVICE = {"data": 1, "fsdp": 1, "model": 1}
+
+
+class Texts(NamedTuple):
+    """How long things get, in tokens: the longest passage, the longest edit prompt; and most questions of a passage."""
+
+    passage: int
+    prompt: int
+    questions: int
+
+
+class Footprint(NamedTuple):
+    """parameters, inner_adapter, policy_adapter: numbers; weights: bytes on each device; needs: of each stage."""
+
+    parameters: int
+    inner_adapter: int
+    policy_adapter: int
+    weights: int
+    needs: list[Need]
+
+
+def footprint(
+    config: models.Config, settings: Settings, dtype: str, texts: Texts, mesh: Mapping[str, int] = ONE_DEVICE
+) -> Footprint:
+    """The sizes of a run with these settings; mesh: devices on each axis, as in `runtime.mesh.axis_sizes`."""
+    params = sizes.abstract_params(config, dtype)
+    inner, policy = (_adapter_count(params, of) for of in (settings.inner, settings.policy))
+    itemsize = np.dtype(params["embed_tokens"]["embedding"].dtype).itemsize
+    weights = sizes.count(params) * itemsize // (mesh["fsdp"] * mesh["model"])
+    found = _Estimates(config, settings, itemsize, texts, mesh["data"] * mesh["fsdp"])
+    needs = [
+        Need("loading the model", weights, weights, "a smaller model, --dtype bfloat16, or --mesh with fsdp or model"),
+        found.writing(weights),
+        found.inner_loop(weights, inner),
+        found.policy_update(weights, policy),
+    ]
+    return Footprint(sizes.count(params), inner, policy, weights, needs)
+
+
+def disk_bytes(found: Footprint, rounds: int, export: bool) -> int:
+    """What a run leaves on disk at most: for each round the adapters of the policy and of the random control, one
+    checkpoint's adapter and optimizer state while it trains; the exported weights."""
+    adapter = 4 * found.policy_adapter
+    return 2 * rounds * adapter + 2 * 3 * adapter + (found.weights if export else 0)
+
+
+def _adapter_count(params: models.Params, of: Inner | PolicyUpdate) -> int:
+    made = partial(adapters.lora.init, rank=of.rank, alpha=of.alpha, targets=of.targets)
+    return sizes.count(jax.eval_shape(made, jax.random.key(0), params))
+
+
+class _Estimates(NamedTuple):
+    config: models.Config
+    settings: Settings
+    itemsize: int
+    texts: Texts
+    spread: int
+    """Devices over which rows and edits are split."""
+
+    def writing(self, weights: int) -> Need:
+        edits = self.settings.edits
+        slots = min(self.texts.prompt + edits.max_new_tokens, self.config.max_position)
+        rows = -(-edits.rows // self.spread)
+        cache = sizes.cache_bytes(self.config, rows, slots, self.itemsize)
+        return Need("writing edits", weights, weights + cache, "lower --edits.rows or --edits.max-new-tokens")
+
+    def inner_loop(self, weights: int, adapter: int) -> Need:
+        inner = self.settings.inner
+        at_once = -(-inner.at_once // self.spread)
+        length = inner.max_length if inner.pad_loss == "reference" else min(inner.max_length, self.texts.passage)
+        state = at_once * _training_state(adapter)
+        work = at_once * self._step(inner.batch_size, min(length, self.config.max_position), inner.remat)
+        return Need("the inner loop", weights + state, weights + state + work, "lower --inner.at-once, --inner.remat")
+
+    def policy_update(self, weights: int, adapter: int) -> Need:
+        policy = self.settings.policy
+        rows = -(-policy.batch_size // policy.accumulate // self.spread)
+        longest = min(self.texts.prompt + self.settings.edits.max_new_tokens, policy.max_length)
+        work = self._step(rows, min(longest, self.config.max_position), policy.remat)
+        sure = weights + _training_state(adapter)
+        # The trained model is merged beside the one that was trained and the one that all are compared with.
+        advice = "--policy.remat, a higher --policy.accumulate, or a lower --policy.max-length"
+        return Need("the policy update", max(sure, 2 * weights), max(sure + work, 3 * weights), advice)
+
+    def _step(self, rows: int, length: int, remat: bool) -> int:
+        logits = 2 * min(4 * rows * length * self.config.vocab_size, LOGITS_BYTES)
+        return sizes.activation_bytes(self.config, rows, length, self.itemsize, remat) + logits
+
+
+def _training_state(adapter: int) -> int:
+    """Bytes of an adapter, its gradients and the two moments, all float32."""
+    return 4 * 4 * adapter
