@@ -4,13 +4,21 @@ PYTHON ?= python3
 VENV ?= $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+STAMP_TEST := $(VENV)/.installed-test
 STAMP_DEV := $(VENV)/.installed-dev
 
 # A plain `pip install torch` on Linux brings several GB of CUDA libraries.
 # The tests only compare with torch on the CPU; override TORCH to choose another build.
 TORCH ?= torch==2.13.0
 
-.PHONY: help demo install test lint bench clean
+# What `make smoke` runs: the core of the library, without what is compared with torch.
+SMOKE := tests/test_structure.py tests/adapters tests/data tests/runtime tests/evaluation \
+	tests/models/test_transformer.py tests/models/test_hf.py tests/models/test_families.py tests/models/test_sizes.py \
+	tests/generation/test_generate.py tests/generation/test_generate_batch.py \
+	tests/training/test_finetune.py tests/training/test_loss.py tests/training/test_optim.py \
+	tests/seal/test_inner_loop.py tests/seal/test_policy.py tests/cli
+
+.PHONY: help demo install test smoke lint bench clean
 
 help:            ## list the targets
 	@grep -E '^[a-z]+: .*##' Makefile | sed 's/: *## */\t/'
@@ -18,6 +26,10 @@ help:            ## list the targets
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(STAMP_TEST): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
 	@touch $@
 
 $(STAMP_DEV): $(STAMP)
@@ -32,6 +44,9 @@ install: $(STAMP_DEV) ## everything the tests need
 
 test: $(STAMP_DEV) ## the tests
 	$(BIN)/python -m pytest -q $(ARGS)
+
+smoke: $(STAMP_TEST) ## the core tests, in an environment without torch
+	$(BIN)/python -m pytest -q $(SMOKE) $(ARGS)
 
 lint: $(STAMP_DEV) ## ruff and pyright
 	$(BIN)/ruff check .
