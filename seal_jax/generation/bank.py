@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from seal_jax.adapters import Adapter, attach
 from seal_jax.models import Params
@@ -46,3 +49,72 @@ def attach_cut(params: Params, adapter: Layered, factors: Layered, compose: str)
     params = attach(params, adapter.rest, factors.rest, compose)
     each = zip(params["layers"], adapter.layers, factors.layers)
     return {**params, "layers": tuple(attach({"layers": p}, a, f, compose)["layers"] for p, a, f in each)}
+
+
+def check_count(adapters: Adapter) -> int:
+    """N of an adapter tree with a leading axis N. Raises ValueError if its leaves differ in it, or there are none."""
+    counts = {x.shape[:1] for x in jax.tree.leaves(adapters)}
+    if len(counts) != 1 or counts == {()}:
+        raise ValueError(f"adapter leaves lead with axes {sorted(counts)}: expected one and the same axis N")
+    return counts.pop()[0]
+
+
+@jax.jit
+def pick(bank: Bank, ids: jax.Array) -> Bank:
+    """The adapters `ids`, int32 `[M]`; -1 is the base model (of an SVF-adapted kernel, up to rounding)."""
+    there = ids >= 0
+    entries = {path: _pick(entry, jnp.maximum(ids, 0), there) for path, entry in bank.adapters.items()}
+    return bank._replace(adapters=entries)
+
+
+def _pick(entry: dict[str, jax.Array], ids: jax.Array, there: jax.Array) -> dict[str, jax.Array]:
+    picked = {name: x[ids] for name, x in entry.items()}
+    # What leaves a kernel as it is: a product with zeros; singular values times sigmoid(inf) = 1.
+    name, neutral = ("raw", jnp.inf) if "raw" in entry else ("b", 0.0)
+    x = picked[name]
+    return {**picked, name: jnp.where(jnp.expand_dims(there, range(1, x.ndim)), x, jnp.asarray(neutral, x.dtype))}
+
+
+def stack(adapters: Sequence[Adapter]) -> Adapter:
+    """LoRA adapters of any ranks and targets as one tree with a leading axis: `{path: {"a" [N, L, in, r], ...}}`.
+
+    Filled up with zeros to the largest rank, and where an adapter has no entry for a path; that changes no number.
+
+    Raises ValueError if there are none, if one is not LoRA, or if kernels of a path differ in shape.
+    """
+    if not adapters:
+        raise ValueError("there are no adapters to stack")
+    stacked: Adapter = {}
+    for path in dict.fromkeys(path for adapter in adapters for path in adapter):
+        entries = [adapter.get(path) for adapter in adapters]
+        found = [entry for entry in entries if entry is not None]
+        if any(entry.keys() != {"a", "b", "scale"} for entry in found):
+            raise ValueError(f"{path}: only LoRA adapters, with a, b and scale, can be stacked")
+        kernels = {(*entry["a"].shape[:-1], entry["b"].shape[-1]) for entry in found}
+        if len(kernels) > 1:
+            raise ValueError(f"{path}: adapters for kernels of different shapes {sorted(kernels)}")
+        rank = max(entry["a"].shape[-1] for entry in found)
+        nothing = {name: jnp.zeros_like(x) for name, x in found[0].items()}
+        filled = [_with_rank(nothing if entry is None else entry, rank) for entry in entries]
+        stacked[path] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
+    return stacked
+
+
+def _with_rank(entry: dict[str, jax.Array], rank: int) -> dict[str, jax.Array]:
+    widen = lambda x, axis: jnp.pad(x, [(0, rank - x.shape[i] if i == axis else 0) for i in range(x.ndim)])  # noqa: E731
+    return {**entry, "a": widen(entry["a"], entry["a"].ndim - 1), "b": widen(entry["b"], entry["b"].ndim - 2)}
+
+
+def arrange(ids: Sequence[int], most_waste: float = 1.25) -> list[tuple[int, list[int]]]:
+    """Rows as groups of one adapter each, `(adapter, rows)`; all groups are filled up to the size of the largest.
+
+    Grouped by adapter, each adapter's factors are read once a step for all of its rows. Where that would pad the rows
+    to more than `most_waste` times their number, every row is a group of its own, with its own copy of the factors.
+    """
+    groups: dict[int, list[int]] = {}
+    for row, adapter in enumerate(np.asarray(ids).tolist()):
+        groups.setdefault(adapter, []).append(row)
+    largest = max(map(len, groups.values()), default=0)
+    if len(groups) * largest > most_waste * len(ids):
+        return [(adapter, [row]) for row, adapter in enumerate(np.asarray(ids).tolist())]
+    return sorted(groups.items())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +12,16 @@ import numpy as np
 
 from seal_jax.generation import decode
 from seal_jax.generation.bank import Bank
+from seal_jax.generation.control import Controls, Penalties
+from seal_jax.generation.prefix import chunks, padded_length
 from seal_jax.generation.prompts import bucket, pad_left
-from seal_jax.generation.sampling import Sampling
+from seal_jax.generation.sampling import Sampling, knobs_of
+from seal_jax.generation.state import Job, Program, State, Tokens
 from seal_jax.generation.stops import Ending
 from seal_jax.models import Params, unroll
 
 SEGMENT = 64  # new tokens before the host looks at the rows and the cache grows; it doubles each time
-Columns: TypeAlias = list[list[Any]]  # one list per row
+SAMPLES = np.uint32(1 << 31)  # sample s > 0 of a row folds this plus s into its key: no step is so large
 
 
 class Rows(NamedTuple):
@@ -28,69 +32,175 @@ class Rows(NamedTuple):
     ids: Sequence[int]
 
 
-_unrolled = jax.jit(unroll)
-_row_keys = jax.jit(jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0))))
+class Order(NamedTuple):
+    """What `run` needs besides the rows.
 
-
-def run(
-    params: Params,
-    program: decode.Program,
-    bank: Bank | None,
-    groups: list[Rows],
-    keys: jax.Array,
-    sampling: Sampling,
-    end: Ending,
-) -> list[tuple[Columns, Columns]]:
-    """Tokens and log-probabilities of every row of the N groups, up to its limit and not yet cut at its end.
-
-    Pads the groups to one bucketed shape and runs the programs. Without a bank N is 1. keys: `[N]`.
+    bank: adapters, one for each group of rows, or None; prefix: its part and how many tokens of each prompt it holds;
+    chunk: tokens of prefill at once, None for all.
     """
-    if not any(group.limits.any() for group in groups):
-        return [([[] for _ in group.prompts], [[] for _ in group.prompts]) for group in groups]
-    rows = bucket(max(len(group.prompts) for group in groups))
-    length = bucket(max(len(p) for group in groups for p in group.prompts), least=8)
-    tokens, mask = (np.concatenate(x) for x in zip(*(pad_left(group.prompts, rows, length) for group in groups)))
-    job = decode.Job(
-        keys=_row_keys(keys, np.stack([_filled(group.ids, rows) for group in groups])).reshape(-1),
-        limits=jnp.asarray(np.concatenate([_filled(group.limits, rows) for group in groups])),
-        ends=jnp.asarray(end.tokens),
-        temperature=jnp.float32(sampling.temperature),
-        top_p=jnp.float32(sampling.top_p),
-    )
+
+    program: Program
+    sampling: Sampling
+    controls: Controls
+    end: Ending
+    bank: Bank | None = None
+    prefix: tuple[decode.Parts, int] = ((), 0)
+    chunk: int | None = None
+
+
+class Layout(NamedTuple):
+    """How rows lie in the arrays: N groups of B prompts of `samples` rows each."""
+
+    groups: int
+    prompts: int
+    samples: int
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        return self.groups * self.prompts * self.samples
+
+
+_unrolled = jax.jit(unroll)
+
+
+@partial(jax.jit, static_argnames="samples")
+def _row_keys(keys: jax.Array, ids: jax.Array, samples: int) -> jax.Array:
+    """Keys `[N * B * samples]` of keys `[N]` and ids `[N, B]`; the first sample's does not depend on their number."""
+    rows = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)))(keys, ids).reshape(-1, 1)
+    more = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(None, 0)), in_axes=(0, None))
+    others = more(rows[:, 0], SAMPLES + jnp.arange(1, samples, dtype=jnp.uint32))
+    return jnp.concatenate([rows, others], axis=1).reshape(-1)
+
+
+def run(params: Params, groups: list[Rows], keys: jax.Array, order: Order) -> list[list[Tokens]]:
+    """New tokens of every row of the N groups, up to its limit and not yet cut at its end, as numpy arrays.
+
+    Pads the groups to one bucketed shape and runs the programs. Without a bank N is 1. keys: `[N]`. The samples of a
+    prompt follow one another.
+    """
+    layout = Layout(len(groups), bucket(max(len(group.prompts) for group in groups)), order.program.samples)
+    limits = np.stack([_filled(group.limits, layout.prompts) for group in groups])
+    limits = np.repeat(limits.reshape(-1), layout.samples)
+    ids = np.stack([_filled(group.ids, layout.prompts) for group in groups])
+    job = job_of(limits, _row_keys(keys, ids, layout.samples), order)
     if not isinstance(params["layers"], tuple):
         params = _unrolled(params)
-    new, logprobs = _segments(params, bank, tokens, mask, job, end, program)
-    new, logprobs = new.reshape(len(groups), rows, -1), logprobs.reshape(len(groups), rows, -1)
-    return [(_limited(t, g.limits), _limited(p, g.limits)) for t, p, g in zip(new, logprobs, groups)]
+    collected = _Collected(limits, order.program.top)
+    if limits.any():
+        _segments(params, groups, layout, job, order, collected)
+    per_group = layout.prompts * layout.samples
+    return [
+        [collected.row(n * per_group + i) for i in range(len(group.prompts) * layout.samples)]
+        for n, group in enumerate(groups)
+    ]
 
 
 def _filled(values: Sequence[int] | np.ndarray, rows: int) -> np.ndarray:
     return np.pad(np.asarray(values, np.int32), (0, rows - len(values)))
 
 
-def _limited(columns: np.ndarray, limits: np.ndarray) -> list[list[Any]]:
-    return [row[:limit].tolist() for row, limit in zip(columns, limits)]
+def job_of(limits: np.ndarray | jax.Array, keys: jax.Array, order: Order) -> Job:
+    """The data of a call: limits and keys are `[R]`."""
+    return Job(keys, jnp.asarray(limits), jnp.asarray(order.end.tokens), knobs_of(order.sampling), _penalties(order))
+
+
+def _penalties(order: Order) -> Penalties:
+    eos = np.zeros(order.program.config.vocab_size, bool)
+    eos[list(order.end.eos)] = True
+    c = order.controls
+    repetition, presence, frequency = map(jnp.float32, (c.repetition_penalty, c.presence_penalty, c.frequency_penalty))
+    return Penalties(repetition, presence, frequency, jnp.int32(c.min_new_tokens), jnp.asarray(eos))
+
+
+class _Collected:
+    """New tokens of all rows, filled in as rows leave the arrays."""
+
+    def __init__(self, limits: np.ndarray, top: int) -> None:
+        self.limits = limits
+        nothing: list[Any] = [np.zeros(0), np.zeros(0), np.zeros((0, top)), np.zeros((0, top))]
+        self.rows = [Tokens(*nothing)] * len(limits)
+
+    def take(self, state: State, rows: np.ndarray) -> None:
+        """Note what the rows of a state have so far; `rows[i]` says which row i is."""
+        new = jax.tree.map(np.asarray, state.new)
+        for i, row in enumerate(rows):
+            self.rows[row] = Tokens(*(x[i] for x in new))
+
+    def row(self, row: int) -> Tokens:
+        """One row, up to its limit."""
+        return Tokens(*(x[: self.limits[row]] for x in self.rows[row]))
 
 
 def _segments(
-    params: Params,
-    bank: Bank | None,
-    tokens: np.ndarray,
-    mask: np.ndarray,
-    job: decode.Job,
-    end: Ending,
-    program: decode.Program,
-) -> tuple[np.ndarray, np.ndarray]:
-    most = int(job.limits.max())
+    params: Params, groups: list[Rows], layout: Layout, job: Job, order: Order, collected: _Collected
+) -> None:
+    most = int(collected.limits.max())
     room = min(SEGMENT, bucket(most, least=8))
-    state = decode.start(params, bank, tokens, mask, job, program=program, room=room)
+    state, own = _start(params, groups, layout, job, order, room)
+    rows = np.arange(layout.rows)
     while most > room:
-        done = np.asarray(state.done)
-        if end.stop:
-            new = np.asarray(state.tokens)
-            done = done | [not d and end.spelled(t.tolist()) for d, t in zip(done, new)]
+        done = _done(state, order.end)
         if done.all():
             break
+        state = state._replace(done=jnp.asarray(done))
+        kept = _worth_keeping(done, layout)
+        if kept is not None:
+            collected.take(state, rows)
+            count = None if order.bank is None else layout.groups
+            state, own, job = decode.keep(kept, state, own, job, adapters=count, samples=layout.samples)
+            rows = np.take_along_axis(rows.reshape(*layout), kept[..., None], axis=1).reshape(-1)
+            layout = layout._replace(prompts=kept.shape[1])
         room = min(2 * room, bucket(most))
-        state = decode.resume(params, bank, state._replace(done=jnp.asarray(done)), job, program=program, room=room)
-    return np.asarray(state.tokens), np.asarray(state.logprobs)
+        parts = (*order.prefix[0], *own)
+        state = decode.resume(params, order.bank, parts, state, job, program=order.program, room=room)
+    collected.take(state, rows)
+
+
+def _start(
+    params: Params, groups: list[Rows], layout: Layout, job: Job, order: Order, room: int
+) -> tuple[State, decode.Parts]:
+    """Prefill, in chunks if asked for, and the first segment."""
+    parts, held = order.prefix
+    own = [[prompt[held:] for prompt in group.prompts] for group in groups]
+    length = padded_length(max(len(p) for group in own for p in group), order.chunk)
+    tokens, mask = (np.concatenate(x) for x in zip(*(pad_left(g, layout.prompts, length) for g in own)))
+    *first, last = chunks(length, order.chunk or length)
+    slots = length + (room if layout.samples == 1 else 0)
+    extend = partial(decode.extend, params, order.bank, parts, program=order.program, slots=slots)
+    cache = None
+    for at in first:
+        cache = extend(cache, tokens[:, at], mask[:, at])
+    context = _context(groups, layout) if order.program.control.reads_prompts else None
+    start = partial(decode.start, params, order.bank, parts, program=order.program, room=room)
+    return start(cache, tokens[:, last], mask[:, last], context, job)
+
+
+def _context(groups: list[Rows], layout: Layout) -> np.ndarray:
+    """Whole prompts, prefix included: int32 `[N * B, C]`, -1 left of them."""
+    length = bucket(max(len(p) for group in groups for p in group.prompts), least=8)
+    padded = [pad_left(group.prompts, layout.prompts, length) for group in groups]
+    return np.concatenate([np.where(mask, tokens, -1) for tokens, mask in padded])
+
+
+def _done(state: State, end: Ending) -> np.ndarray:
+    """Which rows have ended, stop strings over several tokens included: bool `[R]`."""
+    done = np.asarray(state.done)
+    if not end.stop:
+        return done
+    new = np.asarray(state.new.tokens)
+    return done | [not d and end.spelled(t.tolist()) for d, t in zip(done, new)]
+
+
+def _worth_keeping(done: np.ndarray, layout: Layout) -> np.ndarray | None:
+    """The prompts of each group to go on with, int32 `[N, K]`, or None for all of them.
+
+    A prompt goes on while any of its samples does. Another number of rows is another program, so rows are dropped only
+    when at least half of them can be.
+    """
+    going = ~done.reshape(*layout).all(axis=2)
+    most = bucket(int(going.sum(axis=1).max()))
+    if 2 * most > layout.prompts:
+        return None
+    # Those that go on first, in their order; then finished ones, to fill up.
+    return np.argsort(~going, axis=1, kind="stable")[:, :most].astype(np.int32)

@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seal_jax.generation import decode
-from seal_jax.generation.bank import Bank
-from seal_jax.generation.engine import Rows, run
-from seal_jax.generation.prompts import encode, row_limits
-from seal_jax.generation.sampling import Sampling, rule_of
-from seal_jax.generation.stops import Ending, ending
+from seal_jax.generation.bank import Bank, arrange, check_count, pick
+from seal_jax.generation.engine import Order, Rows, run
+from seal_jax.generation.prompts import Prompt, bucket, encode, row_limits
+from seal_jax.generation.settings import Options, check_minimum, keys_of, order_of, with_prefix
+from seal_jax.generation.state import Tokens
 from seal_jax.models import Config, Params
 
-Prompts = Sequence[str | Sequence[int]]
+Prompts = Sequence[Prompt]
 
 
 class Output(NamedTuple):
-    """Continuations, one entry per prompt.
+    """Continuations, one entry per row: a prompt, or with `samples` each of its samples, one after the other.
 
     tokens: generated ids without EOS, without the tokens of a stop string and after it; texts: their text up to the
     stop string (None without a tokenizer); logprobs: log-probability of each of `tokens` under the unmodified model
-    distribution (no temperature, no filter); finished: True if the row ended by EOS or a stop string, False if by its
-    limit. A token that begins before a stop string and runs into it is not in `tokens`; its part before is in the text.
+    distribution (no temperature, no filter, no penalty); finished: True if the row ended by EOS or a stop string, False
+    if by its limit; top_logprobs: for each of `tokens` the likeliest tokens of that distribution, best first, as
+    `(id, log-probability)` (None unless asked for). A token that begins before a stop string and runs into it is not in
+    `tokens`; its part before is in the text.
     """
 
     tokens: list[list[int]]
     texts: list[str] | None
     logprobs: list[list[float]]
     finished: list[bool]
+    top_logprobs: list[list[list[tuple[int, float]]]] | None = None
 
 
 def generate(
@@ -48,32 +50,57 @@ def generate(
     stop: str | Sequence[str] = (),
     tokenizer: Any = None,
     row_ids: Sequence[int] | None = None,
+    *,
+    adapters: Any = None,
+    adapter_ids: Sequence[int] | None = None,
+    factors: Any = None,
+    compose: str = "scaled",
+    **options: Unpack[Options],
 ) -> Output:
     """Continue every prompt: greedy at temperature 0, else sampled.
 
     params: stacked or unrolled, plain or with adapters attached; pass `models.unroll(params)` when calling in a loop,
-    otherwise each call unrolls. prompts: lists of token ids, or strings with a tokenizer. max_new_tokens: one number,
-    or one per prompt. eos: ids that end a row; None: the config's and the tokenizer's, (): none.
+    otherwise each call unrolls. prompts: lists of token ids; or with a tokenizer strings, or lists of messages
+    `{"role", "content"}` for its chat template. max_new_tokens: one number, or one per prompt. eos: ids that end a row;
+    None: the config's and the tokenizer's, (): none.
 
     Row i draws from `fold_in(key, row_ids[i])` (default: i), so its sample does not depend on the other rows.
     key may be None when greedy. Shapes are bucketed: prompt lengths, rows and new tokens share few programs.
 
+    adapters: a tree with a leading axis N on every leaf (from `stack_adapters` or `finetune_batch`); adapter_ids: which
+    of them each prompt uses, -1 for none; factors and compose: as in `adapters.attach`.
+
+    Options, under the names and with the numbers of transformers where it has them:
+
+    - min_p: see `Sampling`;
+    - repetition_penalty, presence_penalty, frequency_penalty, no_repeat_ngram_size, min_new_tokens: see `Controls`;
+    - top_logprobs: how many of the likeliest tokens to report for each new token;
+    - samples: rows for each prompt, which is prefilled once; the first is what there is without the others;
+    - prefix: from `prefill`, what all prompts begin with and what is not computed again (prompts are given whole);
+    - prefill_chunk: tokens of a prompt that are computed at once, which bounds the memory of long ones.
+
     Raises ValueError before any work for an empty prompt, a token outside the vocabulary, strings or stop strings
-    without a tokenizer, a prompt that with its new tokens exceeds `config.max_position`, or a bad setting.
+    without a tokenizer, messages without a chat template, a prompt that with its new tokens exceeds
+    `config.max_position` or does not begin with the prefix, adapters that do not fit, or a bad setting.
     """
-    sampling = Sampling(temperature, top_k, top_p)
-    end = ending(config, eos, stop, tokenizer)
+    order = order_of(config, (temperature, top_k, top_p), eos, stop, tokenizer, options, compose)
     encoded = encode(prompts, config, tokenizer)
-    limits = row_limits(max_new_tokens, encoded, config)
     ids = range(len(encoded)) if row_ids is None else row_ids
     if len(ids) != len(encoded):
         raise ValueError(f"{len(ids)} row_ids for {len(encoded)} prompts: expected one each")
-    keys = _keys(key, sampling)
-    if keys.ndim:
-        raise ValueError(f"key is {len(keys)} keys: expected one; rows draw from fold_in(key, row_ids[i])")
-    program = decode.Program(config, rule_of(sampling, config.vocab_size))
-    [(tokens, logprobs)] = run(params, program, None, [Rows(encoded, limits, ids)], keys[None], sampling, end)
-    return _output(tokens, logprobs, end)
+    rows = Rows(encoded, row_limits(max_new_tokens, encoded, config), ids)
+    check_minimum(order, [rows])
+    key = keys_of(key, order.sampling)
+    if key.ndim:
+        raise ValueError(f"key is {len(key)} keys: expected one; rows draw from fold_in(key, row_ids[i])")
+    if adapters is not None:
+        used = _adapter_ids(check_count(adapters), adapter_ids, len(encoded))
+        found = _routed(params, rows, key, order, options, Bank(adapters, factors), used)
+    elif adapter_ids is not None:
+        raise ValueError("adapter_ids tells which of adapters= each prompt uses: pass both")
+    else:
+        [found] = run(params, [rows], key[None], with_prefix(order, options, [rows], None))
+    return _output(found, order)
 
 
 def generate_batch(
@@ -91,20 +118,20 @@ def generate_batch(
     tokenizer: Any = None,
     factors: Any = None,
     compose: str = "scaled",
+    **options: Unpack[Options],
 ) -> list[Output]:
     """N adapters at once: adapter n continues the prompts `prompts[n]`; the base parameters are shared.
 
     adapters: an adapter tree with a leading axis N on every leaf (LoRA: a `[N, L, in, r]`, b `[N, L, r, out]`, scale
     `[N, L]`); factors and compose: as in `adapters.attach`. The N lists may differ in length: missing rows are
     inert and finished from the start. max_new_tokens: one number, or one per list of prompts, each a
-    number or a list.
+    number or a list. options: as in `generate`.
     key: one key, of which adapter n uses `fold_in(key, n)`, or N keys. Each Output equals that of `generate` with
     `attach(params, adapter_n)` and that key. N is part of the program's shape and is not bucketed.
 
     Raises ValueError as `generate`, and if N differs between the adapters' leaves, the prompts and the keys.
     """
-    sampling = Sampling(temperature, top_k, top_p)
-    end = ending(config, eos, stop, tokenizer)
+    order = order_of(config, (temperature, top_k, top_p), eos, stop, tokenizer, options, compose)
     count = len(prompts)
     if not count:
         return []
@@ -118,30 +145,55 @@ def generate_batch(
     for n, (p, limit) in enumerate(zip(prompts, each)):
         encoded = encode(p, config, tokenizer, f"adapter {n}, ")
         groups.append(Rows(encoded, row_limits(limit, encoded, config, f"adapter {n}, "), range(len(encoded))))
-    keys = _keys(key, sampling)
+    check_minimum(order, groups)
+    keys = keys_of(key, order.sampling)
     if not keys.ndim:
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(keys, jnp.arange(count))
     if keys.shape != (count,):
         raise ValueError(f"{len(keys)} keys for {count} adapters: expected one key, or one each")
-    program = decode.Program(config, rule_of(sampling, config.vocab_size), compose)
-    found = run(params, program, Bank(adapters, factors), groups, keys, sampling, end)
-    return [_output(tokens, logprobs, end) for tokens, logprobs in found]
+    order = with_prefix(order, options, groups, count, range(count))._replace(bank=Bank(adapters, factors))
+    return [_output(rows, order) for rows in run(params, groups, keys, order)]
 
 
-def _keys(key: jax.Array | None, sampling: Sampling) -> jax.Array:
-    """The key or keys as a typed array; a greedy program takes any and uses none."""
-    if key is None:
-        if sampling.temperature > 0:
-            raise ValueError(f"temperature={sampling.temperature} samples and needs a key: pass jax.random.key(seed)")
-        return jax.random.key(0)
-    return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+def _adapter_ids(count: int, ids: Sequence[int] | None, prompts: int) -> list[int]:
+    if ids is None or len(ids) != prompts:
+        found = "no adapter_ids" if ids is None else f"{len(ids)} adapter_ids"
+        raise ValueError(f"{found} for {prompts} prompts and {count} adapters: expected one each, -1 for no adapter")
+    for row, n in enumerate(ids):
+        if not -1 <= n < count:
+            raise ValueError(f"adapter_ids has {n} for prompt {row}: expected 0..{count - 1}, or -1 for no adapter")
+    return [int(n) for n in ids]
 
 
-def _output(tokens: list[list[int]], logprobs: list[list[float]], end: Ending) -> Output:
-    cuts = [end.cut(t) for t in tokens]
+def _routed(
+    params: Params, rows: Rows, key: jax.Array, order: Order, options: Options, bank: Bank, used: list[int]
+) -> list[Tokens]:
+    """`run` with prompt i under adapter `used[i]`."""
+    arranged = arrange(used)
+    groups = [Rows([rows.prompts[i] for i in own], rows.limits[own], [rows.ids[i] for i in own]) for _, own in arranged]
+    # Whole numbers of groups that other calls have too; groups without prompts cost what a finished row costs.
+    spare = bucket(max(len(groups), 1)) - len(groups)
+    ids = np.array([n for n, _ in arranged] + [-1] * spare, np.int32)
+    order = with_prefix(order, options, [rows], bank.count, ids)._replace(bank=pick(bank, jnp.asarray(ids)))
+    groups += [Rows([], np.zeros(0, np.int32), [])] * spare
+    found = run(params, groups, jnp.broadcast_to(key, len(groups)), order)
+    each = order.program.samples
+    placed: list[list[Tokens]] = [[]] * len(rows.prompts)
+    for (_, own), part in zip(arranged, found):
+        for i, row in enumerate(own):
+            placed[row] = part[i * each : (i + 1) * each]
+    return [sample for row in placed for sample in row]
+
+
+def _output(rows: list[Tokens], order: Order) -> Output:
+    end = order.end
+    cuts = [end.cut(row.tokens.tolist()) for row in rows]
+    kept = [Tokens(*(x[:n] for x in row)) for row, (n, _, _) in zip(rows, cuts)]
+    likeliest = [[list(zip(*t)) for t in zip(r.top_tokens.tolist(), r.top_logprobs.tolist())] for r in kept]
     return Output(
-        tokens=[t[:n] for t, (n, _, _) in zip(tokens, cuts)],
+        tokens=[row.tokens.tolist() for row in kept],
         texts=None if end.tokenizer is None else [text or "" for _, text, _ in cuts],
-        logprobs=[p[:n] for p, (n, _, _) in zip(logprobs, cuts)],
+        logprobs=[row.logprobs.tolist() for row in kept],
         finished=[ended for _, _, ended in cuts],
+        top_logprobs=likeliest if order.program.top else None,
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from seal_jax.models import Config
+
+Prompt: TypeAlias = str | Sequence[int] | Sequence[Mapping[str, Any]]  # text, token ids, or messages
 
 
 def bucket(size: int, least: int = 1) -> int:
@@ -21,25 +23,31 @@ def bucket(size: int, least: int = 1) -> int:
 
 
 def encode(
-    prompts: Sequence[str | Sequence[int]], config: Config, tokenizer: Any = None, where: str = ""
+    prompts: Sequence[Prompt], config: Config, tokenizer: Any = None, where: str = "", answer: bool = True
 ) -> list[np.ndarray]:
-    """Prompts as int32 `[length]` arrays; strings are tokenised with the tokenizer's own special tokens (BOS).
+    """Prompts as int32 `[length]` arrays.
 
-    where: put before "prompt 3" in messages.
+    A string is tokenised with the tokenizer's own special tokens; one that begins with the BOS is not given a second
+    one. A list of messages, `{"role", "content"}` each, becomes text by the tokenizer's chat template, up to where the
+    answer begins (or, without `answer`, the end of the last message). where: put before "prompt 3" in messages.
 
-    Raises ValueError for a string without a tokenizer, an empty prompt or a token outside the vocabulary, naming
-    the row.
+    Raises ValueError, naming the row, for a string or messages without a tokenizer, messages without a chat template or
+    which it refuses, an empty prompt or a token outside the vocabulary.
     """
-    if isinstance(prompts, str):
-        raise ValueError("prompts is one string: pass a list of prompts")
-    return [_encode(f"{where}prompt {row}", prompt, config, tokenizer) for row, prompt in enumerate(prompts)]
+    if isinstance(prompts, str) or (len(prompts) and isinstance(prompts[0], Mapping)):
+        kind = "string" if isinstance(prompts, str) else "list of messages"
+        raise ValueError(f"{where}prompts is one {kind}: pass a list of prompts")
+    return [encode_one(f"{where}prompt {row}", p, config, tokenizer, answer) for row, p in enumerate(prompts)]
 
 
-def _encode(name: str, prompt: str | Sequence[int], config: Config, tokenizer: Any) -> np.ndarray:
-    if isinstance(prompt, str):
+def encode_one(name: str, prompt: Prompt, config: Config, tokenizer: Any = None, answer: bool = True) -> np.ndarray:
+    """One prompt, as `encode` does; `name` is what messages call it."""
+    chat = not isinstance(prompt, str) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
+    if isinstance(prompt, str) or chat:
         if tokenizer is None:
-            raise ValueError(f"{name} is a string: pass tokenizer=, or prompts as lists of token ids")
-        prompt = tokenizer.encode(prompt)
+            kind = "messages" if chat else "a string"
+            raise ValueError(f"{name} is {kind}: pass tokenizer=, or prompts as lists of token ids")
+        prompt = _from_chat(name, prompt, tokenizer, answer) if chat else _from_text(str(prompt), tokenizer)
     tokens = np.asarray(prompt)
     if tokens.size == 0:
         raise ValueError(f"{name} is empty: generation needs at least one token, such as BOS")
@@ -49,6 +57,29 @@ def _encode(name: str, prompt: str | Sequence[int], config: Config, tokenizer: A
     if outside.size:
         raise ValueError(f"{name} has token {outside[0]}, outside the vocabulary 0..{config.vocab_size - 1}")
     return tokens.astype(np.int32)
+
+
+def _from_text(text: str, tokenizer: Any) -> list[int]:
+    tokens = tokenizer.encode(text)
+    bos = getattr(tokenizer, "bos_token", None)
+    twice = bos and text.startswith(bos) and tokens[:2] == [tokenizer.bos_token_id] * 2
+    return tokens[1:] if twice else tokens
+
+
+def _from_chat(name: str, messages: Any, tokenizer: Any, answer: bool) -> list[int]:
+    if not getattr(tokenizer, "chat_template", None):
+        raise ValueError(f"{name} is messages, but the tokenizer has no chat template: pass text, or set its template")
+    for number, message in enumerate(messages):
+        if not isinstance(message, Mapping) or not isinstance(message.get("role"), str) or "content" not in message:
+            raise ValueError(f'{name}: message {number} is {message!r}, not {{"role": ..., "content": ...}}')
+    from jinja2 import TemplateError
+
+    try:
+        return tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=answer, tokenize=True, return_dict=False
+        )
+    except TemplateError as error:
+        raise ValueError(f"{name}: the tokenizer's chat template refuses the messages: {error}") from None
 
 
 def row_limits(

@@ -12,15 +12,17 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """Greedy at temperature 0, else a draw from `softmax(logits / temperature)` cut by top-k, then by top-p.
+    """Greedy at temperature 0, else a draw from `softmax(logits / temperature)` cut by top-k, then top-p, then min-p.
 
     top_k: only the k likeliest tokens, None for all. top_p: only the smallest set of likeliest tokens whose
-    probability reaches top_p, at least one; 1.0 for all. Raises ValueError for a value outside these ranges.
+    probability reaches top_p, at least one; 1.0 for all. min_p: only tokens with at least this share of the
+    likeliest one's probability; 0.0 for all. Raises ValueError for a value outside these ranges.
     """
 
     temperature: float = 0.0
     top_k: int | None = None
     top_p: float = 1.0
+    min_p: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.temperature < float("inf"):
@@ -29,14 +31,30 @@ class Sampling:
             raise ValueError(f"top_k={self.top_k}: expected None (all tokens) or an integer of 1 or more")
         if not 0.0 < self.top_p <= 1.0:
             raise ValueError(f"top_p={self.top_p}: expected a number above 0 and at most 1")
+        if not 0.0 <= self.min_p <= 1.0:
+            raise ValueError(f"min_p={self.min_p}: expected a number from 0 (off) to 1")
 
 
 class Rule(NamedTuple):
-    """The part of `Sampling` that shapes a program; temperature and top_p themselves are data."""
+    """The part of `Sampling` that shapes a program; temperature, top_p and min_p themselves are data."""
 
     greedy: bool
     top_k: int | None
     nucleus: bool
+    floor: bool = False
+
+
+class Knobs(NamedTuple):
+    """The part of `Sampling` that is data: float32 `[]` each."""
+
+    temperature: jax.Array
+    top_p: jax.Array
+    min_p: jax.Array
+
+
+def knobs_of(sampling: Sampling) -> Knobs:
+    """The data that `sampling` hands to its program."""
+    return Knobs(jnp.float32(sampling.temperature), jnp.float32(sampling.top_p), jnp.float32(sampling.min_p))
 
 
 def rule_of(sampling: Sampling, vocab_size: int) -> Rule:
@@ -44,11 +62,16 @@ def rule_of(sampling: Sampling, vocab_size: int) -> Rule:
     if sampling.temperature == 0.0:
         return Rule(True, None, False)
     top_k = None if sampling.top_k is None or sampling.top_k >= vocab_size else sampling.top_k
-    return Rule(False, top_k, sampling.top_p < 1.0)
+    return Rule(False, top_k, sampling.top_p < 1.0, sampling.min_p > 0.0)
 
 
-def filter_logits(logits: jax.Array, top_k: int | None = None, top_p: jax.Array | float | None = None) -> jax.Array:
-    """Logits `[..., V]` float32 with -inf for every token that top-k, then top-p exclude; None switches a filter off.
+def filter_logits(
+    logits: jax.Array,
+    top_k: int | None = None,
+    top_p: jax.Array | float | None = None,
+    min_p: jax.Array | float | None = None,
+) -> jax.Array:
+    """Logits `[..., V]` float32 with -inf for every token that top-k, then top-p, then min-p exclude; None: no filter.
 
     Tokens that tie with the last one kept are kept too.
     """
@@ -58,6 +81,9 @@ def filter_logits(logits: jax.Array, top_k: int | None = None, top_p: jax.Array 
         weights = jnp.exp(logits - logits.max(axis=-1, keepdims=True))
         needed = top_p * weights.sum(axis=-1)
         logits = _keep_most(logits, lambda kept: jnp.where(kept, weights, 0.0).sum(axis=-1) >= needed)
+    if min_p is not None:
+        least = logits.max(axis=-1, keepdims=True) + jnp.log(jnp.float32(min_p))
+        logits = jnp.where(logits >= least, logits, -jnp.inf)
     return logits
 
 
@@ -80,18 +106,11 @@ def _keep_most(logits: jax.Array, enough: Callable[[jax.Array], jax.Array]) -> j
     return jnp.where(order >= low[..., None], logits, -jnp.inf)
 
 
-def choose(
-    rule: Rule, logits: jax.Array, keys: jax.Array, temperature: jax.Array, top_p: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The next token of each row and its log-probability under the unmodified model distribution.
-
-    logits float32 `[R, V]`, keys `[R]`, temperature and top_p float32 `[]` -> int32 `[R]`, float32 `[R]`.
-    """
+def choose(rule: Rule, logits: jax.Array, keys: jax.Array, knobs: Knobs) -> jax.Array:
+    """The next token of each row, int32 `[R]`, from logits float32 `[R, V]` and keys `[R]`."""
     if rule.greedy:
-        token = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    else:
-        filtered = filter_logits(logits / temperature, rule.top_k, top_p if rule.nucleus else None)
-        noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[-1:], jnp.float32))(keys)
-        token = jnp.argmax(filtered + noise, axis=-1).astype(jnp.int32)
-    chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
-    return token, chosen - jax.nn.logsumexp(logits, axis=-1)
+        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+    top_p, min_p = knobs.top_p if rule.nucleus else None, knobs.min_p if rule.floor else None
+    filtered = filter_logits(logits / knobs.temperature, rule.top_k, top_p, min_p)
+    noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[-1:], jnp.float32))(keys)
+    return jnp.argmax(filtered + noise, axis=-1).astype(jnp.int32)

@@ -80,9 +80,14 @@ def test_growing_the_cache_in_segments_changes_nothing(params, monkeypatch):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
+def _noted(states, started):
+    states.append(started[0])
+    return started
+
+
 def test_the_loop_stops_when_every_row_has_ended(params, monkeypatch):
     states, start = [], decode.start
-    monkeypatch.setattr(decode, "start", lambda *a, **k: states.append(start(*a, **k)) or states[-1])
+    monkeypatch.setattr(decode, "start", lambda *a, **k: _noted(states, start(*a, **k)))
     generation.generate(params, CONFIG, PROMPTS, None, max_new_tokens=[3, 0, 5, 1, 2], eos=())
     assert int(states[-1].step) == 5
     free = generation.generate(params, CONFIG, PROMPTS[:1], None, max_new_tokens=16, eos=())
@@ -124,7 +129,7 @@ def test_a_bfloat16_model_generates(params):
 
 
 def test_no_prompts_no_output(params):
-    assert generation.generate(params, CONFIG, [], None) == ([], None, [], [])
+    assert generation.generate(params, CONFIG, [], None) == ([], None, [], [], None)
     assert generation.generate(params, CONFIG, [[5], [6]], None, max_new_tokens=0).tokens == [[], []]
 
 

@@ -9,7 +9,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from seal_jax import adapters, generation, models
-from seal_jax.generation import decode
+from seal_jax.generation import decode, engine, settings
+from seal_jax.generation.bank import Bank
 
 CONFIG = models.Config("llama", 64, 32, 48, 2, 4, 2, 8, 256)
 RNG = np.random.default_rng(0)
@@ -112,10 +113,11 @@ def test_adapters_sharded_over_devices_say_the_same(sharded, together):
 def test_what_the_sharded_program_sends_and_writes(sharded):
     base, bank = sharded
     tokens = np.zeros((16, 8), np.int32)
-    limits, ends = jnp.full((16,), 8, jnp.int32), jnp.zeros((64,), bool)
-    job = decode.Job(jax.random.split(KEY, 16), limits, ends, jnp.float32(0), jnp.float32(1))
-    program = decode.Program(CONFIG, decode.Rule(True, None, False))
-    lowered = decode.start.lower(base, decode.Bank(bank), tokens, tokens == 0, job, program=program, room=8)
+    order = settings.order_of(CONFIG, (0.0, None, 1.0), (), (), None, {})
+    job = engine.job_of(jnp.full((16,), 8, jnp.int32), jax.random.split(KEY, 16), order)
+    lowered = decode.start.lower(
+        base, Bank(bank), (), None, tokens, tokens == 0, None, job, program=order.program, room=8
+    )
     compiled = lowered.compile()
     text = compiled.as_text()
     # Each step writes its slot of the cache in place, and devices tell one another only whether they are done.
@@ -123,7 +125,7 @@ def test_what_the_sharded_program_sends_and_writes(sharded):
     assert " scatter(" not in text
     sent = re.findall(r"= (\S+) (all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter)", text)
     assert set(sent) == {("pred[]", "all-reduce")}
-    assert compiled.output_shardings.cache.keys[0].spec[0] == "data"
+    assert compiled.output_shardings[0].cache.keys[0].spec[0] == "data"
 
 
 @pytest.mark.parametrize(

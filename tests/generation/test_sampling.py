@@ -9,7 +9,7 @@ import transformers
 from oracles import sampling as oracle
 
 from seal_jax.generation import Sampling, filter_logits
-from seal_jax.generation.sampling import Rule, choose, rule_of
+from seal_jax.generation.sampling import Rule, choose, knobs_of, rule_of
 
 LOGITS = 3 * np.random.default_rng(0).standard_normal((6, 40)).astype(np.float32)
 FILTERS = [(None, 0.9), (7, 1.0), (7, 0.5), (1, 1.0), (None, 1e-6), (40, 0.999)]
@@ -34,31 +34,36 @@ def test_ties_with_the_last_token_kept_are_kept():
     assert np.isfinite(filter_logits(logits, top_p=0.6)[0]).tolist() == [True, True, True, False]
 
 
+@pytest.mark.parametrize("min_p", [0.02, 0.4, 1.0])
+def test_min_p_keeps_what_transformers_keeps(min_p):
+    ours = filter_logits(jnp.asarray(LOGITS), top_k=20, top_p=0.9, min_p=min_p)
+    theirs = transformers.TopPLogitsWarper(0.9)(None, transformers.TopKLogitsWarper(20)(None, torch.tensor(LOGITS)))
+    np.testing.assert_array_equal(ours, transformers.MinPLogitsWarper(min_p)(None, theirs).numpy())
+
+
 @pytest.mark.parametrize(("temperature", "top_k", "top_p"), [(1.0, None, 1.0), (0.6, None, 0.8), (1.5, 9, 0.9)])
 def test_draws_follow_the_filtered_distribution(temperature, top_k, top_p):
     draws = 20_000
     row = LOGITS[0]
     expected = draws * oracle.distribution(row, temperature, top_k, top_p)
-    rule = rule_of(Sampling(temperature, top_k, top_p), len(row))
+    sampling = Sampling(temperature, top_k, top_p)
     keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(jax.random.key(0), jnp.arange(draws))
     logits = jnp.broadcast_to(jnp.asarray(row), (draws, len(row)))
-    tokens, logprobs = jax.jit(choose, static_argnums=0)(
-        rule, logits, keys, jnp.float32(temperature), jnp.float32(top_p)
-    )
+    rule = rule_of(sampling, len(row))
+    tokens = jax.jit(choose, static_argnums=0)(rule, logits, keys, knobs_of(sampling))
     counts = np.bincount(tokens, minlength=len(row))
     assert counts[expected == 0].sum() == 0
     seen = expected > 0
     statistic = ((counts - expected)[seen] ** 2 / expected[seen]).sum()
     freedom = seen.sum() - 1
     assert statistic < freedom + 4 * np.sqrt(2 * freedom)
-    unmodified = row - np.log(np.exp(row.astype(np.float64)).sum())
-    np.testing.assert_allclose(logprobs, unmodified[np.asarray(tokens)], atol=1e-5)
 
 
 def test_filters_that_change_nothing_are_not_compiled():
     assert rule_of(Sampling(0.0, 5, 0.5), 40) == Rule(True, None, False)
     assert rule_of(Sampling(1.0, 40, 1.0), 40) == Rule(False, None, False)
     assert rule_of(Sampling(1.0, 39, 0.9), 40) == Rule(False, 39, True)
+    assert rule_of(Sampling(1.0, min_p=0.1), 40) == Rule(False, None, False, floor=True)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +74,7 @@ def test_filters_that_change_nothing_are_not_compiled():
         ({"top_k": 0}, "top_k=0"),
         ({"top_p": 0.0}, r"top_p=0.0.*above 0 and at most 1"),
         ({"top_p": 1.1}, "top_p=1.1"),
+        ({"min_p": -0.1}, "min_p=-0.1.*from 0"),
     ],
 )
 def test_bad_settings(settings, message):
