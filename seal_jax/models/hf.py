@@ -24,7 +24,7 @@ from seal_jax.models.hub import local_folder
 from seal_jax.models.layout import Leaf, leaves
 from seal_jax.models.tensors import DTYPES, TensorFiles, copy_finite, model_files, read_json, write_json, write_tensors
 from seal_jax.models.transformer import Params
-from seal_jax.runtime.mesh import param_spec
+from seal_jax.runtime.placement import param_spec
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 _HUB_PATTERNS = ("*.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "*.jinja")
@@ -62,7 +62,7 @@ def from_pretrained(
     params: Params = {}
     for leaf in expected:
         array = _load_leaf(leaf, files, target, fill)
-        _insert(params, leaf.path.split("/"), _place(array, leaf.path, mesh))
+        _insert(params, leaf.path.split("/"), _place(array, leaf.path, mesh, config))
     return Model(config, params, _load_tokenizer(folder))
 
 
@@ -144,11 +144,11 @@ def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return buffer[start : start + size].view(dtype).reshape(shape)
 
 
-def _place(array: np.ndarray, path: str, mesh: jax.sharding.Mesh | None) -> jax.Array:
+def _place(array: np.ndarray, path: str, mesh: jax.sharding.Mesh | None, config: Config) -> jax.Array:
     if mesh is None:
         return jax.device_put(array)
     keys = tuple(jax.tree_util.DictKey(part) for part in path.split("/"))
-    return jax.device_put(array, jax.sharding.NamedSharding(mesh, param_spec(keys, array, mesh)))
+    return jax.device_put(array, jax.sharding.NamedSharding(mesh, param_spec(keys, array, mesh, config)))
 
 
 def _insert(tree: Params, parts: list[str], value: Any) -> None:

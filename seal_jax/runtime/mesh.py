@@ -1,10 +1,14 @@
 """The device mesh and where arrays live on it: the only thing that changes between a laptop and a TPU pod.
 
-Axes: `data` splits edits (or batches), `fsdp` splits weights along their input side, `model` along their output side.
+`data` splits edits or rows. `fsdp` splits them as well, and the weights too, which are gathered layer by layer where
+they are used. `model` splits every matrix product: by columns, then by rows, with one sum over devices after attention
+and one after the MLP. `placement.py` has the rules by which parameters are split, `constraints.py` what a program is
+told about them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Sequence
@@ -15,14 +19,15 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES: tuple[str, ...] = ("data", "fsdp", "model")
-ROW_KERNELS = ("o_proj", "down_proj")  # their input side is the output side of the kernels before them
+ROWS: tuple[str, ...] = ("data", "fsdp")
+"""The axes that rows, or edits, are split over."""
 
 
 def make_mesh(spec: str = "data=-1", devices: Sequence[Any] | None = None) -> Mesh:
     """A mesh with the axes `data`, `fsdp` and `model` from a text such as "data=4,model=2".
 
     Axes left out have size 1; one axis may be -1, which takes the devices that are left. The sizes must multiply to
-    the number of devices, by default all of them. Raises ValueError with what would be right.
+    the number of devices, by default all of them (of all processes). Raises ValueError with what would be right.
     """
     devices = jax.devices() if devices is None else list(devices)
     sizes = axis_sizes(spec)
@@ -48,47 +53,51 @@ def axis_sizes(spec: str) -> dict[str, int]:
     return sizes
 
 
-def shard_leading(tree: Any, mesh: Mesh) -> Any:
-    """Put a tree on the mesh with the leading axis `[N, ...]` of every leaf split over `data`.
+def mesh_of(tree: Any) -> Mesh | None:
+    """The mesh of `make_mesh` that a tree of arrays lives on; None for one device, and for values that are traced."""
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.core.Tracer):
+            return None
+        sharding = getattr(leaf, "sharding", None)
+        if isinstance(sharding, NamedSharding) and sharding.mesh.axis_names == AXES:
+            return sharding.mesh if isinstance(sharding.mesh, Mesh) else None
+    return None
 
-    N must be a multiple of the size of `data`; ValueError otherwise.
+
+def use(mesh: Mesh | None) -> contextlib.AbstractContextManager[Any]:
+    """A context in which programs are traced for `mesh`; with None, what it is already. Works inside of `jit` as well.
+
+    Public functions enter it for the mesh their parameters live on. One that is called inside of somebody's own `jit`
+    cannot see that; there, the caller enters it.
     """
-    size = mesh.shape["data"]
+    return contextlib.nullcontext() if mesh is None else jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+
+
+def row_groups(mesh: Mesh | None) -> int:
+    """Into how many parts rows or edits are split; 1 without a mesh."""
+    return 1 if mesh is None else math.prod(mesh.shape[axis] for axis in ROWS)
+
+
+def shard_leading(tree: Any, mesh: Mesh) -> Any:
+    """Put a tree on the mesh with the leading axis `[N, ...]` of every leaf split over `data` and `fsdp`.
+
+    N must be a multiple of their product; ValueError otherwise. The leaves are the whole arrays, the same in every
+    process; each process keeps its part.
+    """
+    size = row_groups(mesh)
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         shape = np.shape(leaf)
         if not shape or shape[0] % size:
             name = jax.tree_util.keystr(path)
-            raise ValueError(f"{name} of shape {shape}: its leading axis must be a multiple of data={size}")
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec("data")))
+            raise ValueError(f"{name} of shape {shape}: its leading axis must be a multiple of data * fsdp = {size}")
+    return put(tree, NamedSharding(mesh, PartitionSpec(ROWS)))
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Put a whole copy of every leaf on each device of the mesh."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def shard_params(params: Any, mesh: Mesh) -> Any:
-    """Put model parameters on the mesh, split over `fsdp` and `model` by the rules of `param_spec`."""
-    place = lambda path, leaf: jax.device_put(leaf, NamedSharding(mesh, param_spec(path, leaf, mesh)))  # noqa: E731
-    return jax.tree_util.tree_map_with_path(place, params)
-
-
-def param_spec(path: tuple[Any, ...], leaf: Any, mesh: Mesh) -> PartitionSpec:
-    """How one parameter is split; path: its key path in the tree, leaf: anything with a `shape`.
-
-    Kernels `[..., in, out]` are split by columns, those of `ROW_KERNELS` by rows, so that a layer needs one reduction
-    after attention and one after the MLP. Biases follow their kernel's output, the embedding `[V, hidden]` is split
-    over its vocabulary. The layer axis is never split, nor an axis that its mesh axis does not divide.
-    """
-    names = [str(getattr(key, "key", "")) for key in path]
-    parent, name = ["", "", *names][-2:]
-    tail: tuple[str | None, ...] = ()
-    if name == "kernel":
-        tail = ("model", "fsdp") if parent in ROW_KERNELS else ("fsdp", "model")
-    elif name == "bias" and parent not in ROW_KERNELS:
-        tail = ("model",)
-    elif name == "embedding":
-        tail = ("model", "fsdp")
-    axes = (None,) * (len(leaf.shape) - len(tail)) + tail
-    fits = (a if a is None or n % mesh.shape[a] == 0 else None for a, n in zip(axes, leaf.shape))
-    return PartitionSpec(*fits)
+def put(tree: Any, sharding: Any) -> Any:
+    """`jax.device_put` that also serves a mesh of several processes, all of which hold the whole (host) arrays."""
+    return jax.device_put(tree, sharding)

@@ -20,7 +20,8 @@ from jax.sharding import Mesh
 from seal_jax import adapters, models, training
 from seal_jax.data import packing
 from seal_jax.data.squad import Passage
-from seal_jax.runtime.mesh import make_mesh, shard_leading, shard_params
+from seal_jax.runtime.mesh import make_mesh, row_groups, shard_leading
+from seal_jax.runtime.placement import shard_params
 from seal_jax.seal.answers import Outcome, ask_adapted
 from seal_jax.seal.settings import Answering, Inner
 
@@ -91,8 +92,8 @@ def run_trials(
     sequences = _encode([t.texts for t in trials], model, inner)
     mesh = make_mesh(inner.mesh) if inner.mesh else None
     placed = models.unroll(model.params) if jax.default_backend() == "cpu" else model.params
-    fast = model._replace(params=shard_params(placed, mesh) if mesh else placed)
-    for group in _groups(sequences, inner, mesh.shape["data"] if mesh else 1):
+    fast = model._replace(params=shard_params(placed, mesh, model.config) if mesh else placed)
+    for group in _groups(sequences, inner, row_groups(mesh)):
         missing = [i for i in group.items if trials[i].id not in store]
         if missing:
             outcomes = _run_group(fast, [trials[i] for i in group.items], sequences, group, inner, answering, mesh)

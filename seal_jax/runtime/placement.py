@@ -1,0 +1,105 @@
+"""How parameters, adapters and optimizer state are split over a mesh: rules by path, the same for every family.
+
+Kernels `[..., in, out]` are split by columns, those of `ROW_KERNELS` by rows, so that a layer needs one sum over
+devices after attention and one after the MLP. Attention is split by whole heads or not at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from seal_jax.runtime.mesh import ROWS, put
+
+QUERY_KERNELS = ("q_proj", "query_key_value", "o_proj")
+KEY_KERNELS = ("k_proj", "v_proj")
+ROW_KERNELS = ("o_proj", "down_proj")  # their input side is the output side of the kernels before them
+EMBEDDINGS = ("embed_tokens",)
+# What there is below the path of a kernel: fields of adapted weights, and entries of adapters.
+_FIELDS = ("a", "b", "u", "s", "vt", "z", "zs", "raw", "alpha", "scale")
+
+Tail = tuple[str | None, ...]
+
+
+class Heads(NamedTuple):
+    """Whether the axis `model` splits queries, and keys and values. Both by whole heads, or not at all."""
+
+    queries: bool
+    keys: bool
+
+
+def heads_of(config: Any, mesh: Any) -> Heads:
+    """What `model` can split of a model with `config.num_heads` and `config.num_kv_heads`; mesh: has a `shape`."""
+    size = mesh.shape["model"]
+    queries = size > 1 and config.num_heads % size == 0
+    return Heads(queries, queries and config.num_kv_heads % size == 0)
+
+
+def param_spec(path: tuple[Any, ...], leaf: Any, mesh: Any, config: Any) -> PartitionSpec:
+    """How one leaf is split: of parameters (adapted or not), of one adapter, or of the optimizer state of either.
+
+    path: its key path in the tree; leaf: anything with a `shape`; config: of the model (`num_heads`, `num_kv_heads`).
+    The layer axis is never split, nor an axis that its mesh axis does not divide.
+    """
+    tail = _tail(names_of(path), heads_of(config, mesh))[-len(leaf.shape) :] if leaf.shape else ()
+    axes = (None,) * (len(leaf.shape) - len(tail)) + tail
+    fits = (a if a is not None and n % mesh.shape[a] == 0 else None for a, n in zip(axes, leaf.shape))
+    return PartitionSpec(*fits)
+
+
+def used_spec(path: tuple[Any, ...], leaf: Any, mesh: Any, config: Any) -> PartitionSpec:
+    """How a leaf is split where it is used: as `param_spec` has it, gathered over `fsdp`."""
+    return PartitionSpec(*(None if axis == "fsdp" else axis for axis in param_spec(path, leaf, mesh, config)))
+
+
+def names_of(path: tuple[Any, ...]) -> list[str]:
+    """The names along a key path, those within the path of an adapter entry ("layers/mlp/up_proj/kernel") apart."""
+    names = (str(getattr(key, "key", getattr(key, "name", ""))) for key in path)
+    return [part for name in names for part in name.split("/") if part]
+
+
+def _tail(names: list[str], heads: Heads) -> Tail:
+    """The mesh axes of a leaf's last dimensions, before it is asked whether they divide them."""
+    names = [name for name in names if name != "base"]
+    field = names.pop() if len(names) > 2 and names[-1] in _FIELDS and names[-2] == "kernel" else ""
+    parent, name = ["", "", *names][-2:]
+    if name == "embedding":
+        return ("model" if parent in EMBEDDINGS else None, "fsdp")
+    split = "model"
+    if (parent in QUERY_KERNELS and not heads.queries) or (parent in KEY_KERNELS and not heads.keys):
+        split = None
+    rows = parent in ROW_KERNELS
+    if name == "bias" and not rows and parent.endswith(("_proj", "query_key_value")):
+        return (split,)
+    if name != "kernel":
+        return ()
+    fan_in, fan_out = (split, "fsdp") if rows else ("fsdp", split)
+    return {
+        "": (fan_in, fan_out),
+        "a": (fan_in, None),
+        "b": (None, fan_out),
+        "u": (fan_in, "fsdp" if rows else None),
+        "vt": (None if rows else "fsdp", fan_out),
+    }.get(field, ())
+
+
+def shard_params(params: Any, mesh: Mesh, config: Any) -> Any:
+    """Put parameters, one adapter, or an optimizer state on the mesh, split by the rules of `param_spec`."""
+    place = lambda path, leaf: put(leaf, NamedSharding(mesh, param_spec(path, leaf, mesh, config)))  # noqa: E731
+    return jax.tree_util.tree_map_with_path(place, params)
+
+
+def shard_adapters(adapters: Any, mesh: Mesh, config: Any) -> Any:
+    """Put N adapters on the mesh: the leading axis N of every leaf over `data` and `fsdp`, the rest over `model`.
+
+    N must be a multiple of data * fsdp: ValueError of JAX otherwise.
+    """
+    place = lambda path, leaf: put(leaf, NamedSharding(mesh, adapters_spec(path, leaf, mesh, config)))  # noqa: E731
+    return jax.tree_util.tree_map_with_path(place, adapters)
+
+
+def adapters_spec(path: tuple[Any, ...], leaf: Any, mesh: Any, config: Any) -> PartitionSpec:
+    """How a leaf `[N, ...]` of N adapters, or of their optimizer states, is split."""
+    return PartitionSpec(ROWS, *used_spec(path, leaf, mesh, config)[1:])
