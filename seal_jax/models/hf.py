@@ -19,7 +19,7 @@ import numpy as np
 from seal_jax.adapters.weights import is_weight
 from seal_jax.models.config import Config
 from seal_jax.models.errors import CheckpointError
-from seal_jax.models.families import config_from_hf, config_to_hf, family_of
+from seal_jax.models.families import config_from_hf, config_to_hf, family_of, written_as
 from seal_jax.models.hub import local_folder
 from seal_jax.models.layout import Leaf, leaves
 from seal_jax.models.tensors import DTYPES, TensorFiles, copy_finite, model_files, read_json, write_json, write_tensors
@@ -57,7 +57,8 @@ def from_pretrained(
     target = _float_dtype(dtype)
     config = config_from_hf(_read_config(folder), str(folder / "config.json"))
     expected = leaves(config)
-    files = TensorFiles(model_files(folder) if fill is None or any(folder.glob("*.safetensors*")) else ())
+    paths = model_files(folder) if fill is None or any(folder.glob("*.safetensors*")) else ()
+    files = TensorFiles(paths, family_of(config.model_type).tensor_name)
     _check_names(files, expected, config, folder, allow_missing=fill is not None)
     params: Params = {}
     for leaf in expected:
@@ -106,9 +107,7 @@ def _check_names(
 
 
 def _ignored(name: str, files: TensorFiles, config: Config) -> bool:
-    """Buffers that are recomputed, and a second copy of tied embeddings."""
-    if name.endswith("rotary_emb.inv_freq"):
-        return True
+    """A second copy of tied embeddings."""
     modules = family_of(config.model_type).modules
     tied, source = f"{modules['lm_head']}.weight", f"{modules['embed_tokens']}.weight"
     if not config.tie_embeddings or name != tied or source not in files:
@@ -183,6 +182,7 @@ def save_pretrained(
     Raises CheckpointError for adapted weights, for leaves that do not fit `config`, and for a `config` that the
     family's config.json cannot express.
     """
+    config = written_as(config)
     values = config_to_hf(config)
     expected = leaves(config)
     found = _leaf_arrays(params)

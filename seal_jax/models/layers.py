@@ -119,8 +119,8 @@ class Attention(nn.Module):
         else:
             *own, shared = slots
             own = (write(own[0], k, index), write(own[1], v, index))
-            cached = (x.astype(q.dtype) for x in own)
-            y = attend_cached(q, *cached, view.mask, shared, scale=scale, softcap=c.attention_softcap)
+            keys, values = own[0].astype(q.dtype), own[1].astype(q.dtype)
+            y = attend_cached(q, keys, values, view.mask, shared, scale=scale, softcap=c.attention_softcap)
             slots = (*own, shared)
         y = y.reshape(*y.shape[:-2], c.num_heads * c.head_dim)
         return Linear(c.hidden_size, c.output_bias, name="o_proj")(y), slots

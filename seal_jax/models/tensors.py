@@ -35,15 +35,22 @@ def read_json(path: Path) -> dict[str, Any]:
 class TensorFiles:
     """The tensors of some safetensors files by name. Nothing but headers is read before `read` is called."""
 
-    def __init__(self, paths: Iterable[Path]) -> None:
-        """Open every file. Raises CheckpointError for one that is missing, damaged or repeats a tensor's name."""
+    def __init__(self, paths: Iterable[Path], rename: Callable[[str], str | None] | None = None) -> None:
+        """Open every file. Raises CheckpointError for one that is missing, damaged or repeats a tensor's name.
+
+        rename: the name by which a stored tensor is known here; None for one to leave out.
+        """
         self._handles: dict[str, tuple[Path, Any]] = {}
+        self._stored: dict[str, str] = {}
         for path in paths:
             handle = _open(path)
-            for name in handle.keys():  # noqa: SIM118  not a dict
+            for stored in handle.keys():  # noqa: SIM118  not a dict
+                name = stored if rename is None else rename(stored)
+                if name is None:
+                    continue
                 if name in self._handles:
                     raise CheckpointError(f"tensor {name!r} is both in {self._handles[name][0]} and in {path}")
-                self._handles[name] = (path, handle)
+                self._handles[name], self._stored[name] = (path, handle), stored
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._handles)
@@ -58,7 +65,7 @@ class TensorFiles:
     def check(self, name: str, shape: tuple[int, ...]) -> None:
         """Compare shape and dtype in the header; raises CheckpointError naming file and tensor."""
         path, handle = self._handles[name]
-        header = handle.get_slice(name)
+        header = handle.get_slice(self._stored[name])
         if tuple(header.get_shape()) != shape:
             raise CheckpointError(
                 f"{path}: tensor {name!r} has shape {tuple(header.get_shape())}; the config asks for {shape}"
@@ -69,7 +76,7 @@ class TensorFiles:
 
     def read(self, name: str) -> np.ndarray:
         """The tensor as stored."""
-        return self._handles[name][1].get_tensor(name)
+        return self._handles[name][1].get_tensor(self._stored[name])
 
     def read_as(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """The tensor in another dtype, after `check`. Raises CheckpointError also for NaN and inf."""

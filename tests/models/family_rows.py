@@ -7,6 +7,7 @@ the table: a test that takes it runs for every family) and `build_row` of `conft
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,12 +39,13 @@ LLAMA3_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+DEFAULT_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
 
 
 def _row(kind: str, **settings: Any) -> Callable[[], Any]:
     """A row of the class `transformers.{kind}Config`: SIZES and the family's own settings, None taking a size out."""
     values = {name: value for name, value in {**SIZES, **settings}.items() if value is not None}
-    return lambda: getattr(transformers, f"{kind}Config")(**values, attn_implementation="eager")
+    return lambda: getattr(transformers, f"{kind}Config")(**copy.deepcopy(values), attn_implementation="eager")
 
 
 ROWS: dict[str, Callable[[], Any]] = {
@@ -59,11 +61,47 @@ ROWS: dict[str, Callable[[], Any]] = {
         sliding_window=3,
         layer_types=["sliding_attention", "full_attention", "sliding_attention"],
     ),
+    "gemma": _row("Gemma", num_key_value_heads=1, head_dim=12),
+    "gemma2": _row(
+        "Gemma2",
+        num_key_value_heads=2,
+        head_dim=12,
+        sliding_window=4,
+        query_pre_attn_scalar=6,
+        attn_logit_softcapping=3.0,
+        final_logit_softcapping=8.0,
+        hidden_activation="gelu_pytorch_tanh",
+    ),
+    "gemma3": _row(
+        "Gemma3Text",
+        num_key_value_heads=2,
+        head_dim=12,
+        sliding_window=4,
+        sliding_window_pattern=2,
+        query_pre_attn_scalar=6,
+        rope_parameters={
+            "sliding_attention": {"rope_type": "default", "rope_theta": 100.0},
+            "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1000.0},
+        },
+    ),
+    "gpt_neox": _row("GPTNeoX", hidden_act="gelu", rope_parameters={**DEFAULT_ROPE, "partial_rotary_factor": 0.5}),
+    "gpt_neox_sequential": _row(
+        "GPTNeoX", use_parallel_residual=False, attention_bias=False, hidden_act="gelu_new", tie_word_embeddings=True
+    ),
+    "gpt_neo": _row(
+        "GPTNeo",
+        num_hidden_layers=None,
+        num_attention_heads=None,
+        num_layers=3,
+        num_heads=4,
+        attention_types=[[["global", "local"], 1], [["local"], 1]],
+        window_size=4,
+    ),
 }
 
 
 class Row(NamedTuple):
-    """theirs: the transformers model (float32, eager attention); folder: where it was saved; ours: loaded from there."""
+    """theirs: the transformers model (float32, eager attention); folder: where it is saved; ours: loaded from there."""
 
     name: str
     theirs: Any

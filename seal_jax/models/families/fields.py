@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,19 +13,39 @@ from seal_jax.models.errors import CheckpointError
 _REQUIRED: Any = object()
 
 
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
 @dataclasses.dataclass(frozen=True)
 class Fields:
     """A JSON object and where it stands ("path/config.json" or "path/config.json: rope_scaling").
 
     Every method raises CheckpointError for a value of the wrong type, and for an absent field without a default.
-    `null` counts as absent where a default is given.
+    `null` counts as absent where a default is given. `read` collects the names that were asked for.
     """
 
     values: Mapping[str, Any]
     where: str
+    read: set[str] = dataclasses.field(default_factory=set, compare=False)
+
+    def raw(self, name: str, default: Any = None) -> Any:
+        """The value as it stands, or `default` where it is absent or null."""
+        self.read.add(name)
+        value = self.values.get(name)
+        return default if value is None else value
+
+    def ignore(self, name: str, reason: str) -> None:
+        """Warn that a value is not used, where there is one."""
+        if self.raw(name) is not None:
+            warnings.warn(f"{self.where}: {name}={self.raw(name)!r} is not used: {reason}", stacklevel=2)
+
+    def unread(self) -> list[str]:
+        """The names that nothing asked for and that say more than null, false or nothing."""
+        return [n for n, v in self.values.items() if n not in self.read and v not in (None, False, "", [], {})]
 
     def _get(self, name: str, default: Any, expected: str) -> Any:
-        value = self.values.get(name)
+        value = self.raw(name)
         if value is not None:
             return value
         if default is _REQUIRED:
@@ -47,9 +69,16 @@ class Fields:
         value = self._get(name, default, "a positive number")
         if value is default:
             return value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        if not _positive(value):
             raise self.refuse(name, "a positive number")
         return float(value)
+
+    def numbers(self, name: str, count: int) -> tuple[float, ...]:
+        """A list of `count` positive finite numbers."""
+        value = self._get(name, _REQUIRED, f"a list of {count} positive numbers")
+        if not isinstance(value, list | tuple) or len(value) != count or not all(map(_positive, value)):
+            raise self.refuse(name, f"a list of {count} positive numbers")
+        return tuple(map(float, value))
 
     def flag(self, name: str, default: bool) -> bool:
         """A boolean, or `default`."""

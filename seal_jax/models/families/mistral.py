@@ -8,18 +8,18 @@ from typing import Any
 from seal_jax.models.config import Config
 from seal_jax.models.families.family import DECODER, Family
 from seal_jax.models.families.fields import Fields
-
-_DEFAULT_WINDOW = 4096  # of a config.json that does not have the field; null means full attention
+from seal_jax.models.families.rotary import read_rope, write_rope
 
 
 def _read(fields: Fields, common: Mapping[str, Any]) -> dict[str, Any]:
     fields.choice("attention_bias", (False,), False)
-    window = fields.integer("sliding_window", None) if "sliding_window" in fields.values else _DEFAULT_WINDOW
-    return {"sliding_windows": None if window is None else (window,) * common["num_layers"]}
+    window = fields.integer("sliding_window", None)  # null means full attention
+    windows = None if window is None else (window,) * common["num_layers"]
+    return {"sliding_windows": windows, **read_rope(fields, common["head_dim"])}
 
 
 def _write(config: Config) -> dict[str, Any]:
-    return {"sliding_window": config.windows[0]}
+    return {"sliding_window": config.windows[0], **write_rope(config)}
 
 
-MISTRAL = Family("mistral", "MistralForCausalLM", _read, _write, DECODER)
+MISTRAL = Family("mistral", "MistralForCausalLM", _read, _write, DECODER, defaults={"sliding_window": 4096})

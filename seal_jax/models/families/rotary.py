@@ -1,0 +1,161 @@
+"""Rotary settings of a `config.json`: `rope_theta` and `rope_scaling` of transformers 4, `rope_parameters` of 5."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from seal_jax.models.config import Config, RopeScaling
+from seal_jax.models.families.fields import Fields
+from seal_jax.models.rope import SCALINGS
+
+_HARMLESS = {"finetuned"}  # of YaRN's first release: whether the checkpoint was trained further
+
+
+def rope_object(fields: Fields) -> Fields:
+    """The object with the rotary settings: `rope_scaling` where it is given, as transformers 5 does, or the other."""
+    scaling, parameters = fields.child("rope_scaling"), fields.child("rope_parameters")
+    return scaling if scaling.values else parameters
+
+
+def read_rope(
+    fields: Fields,
+    head_dim: int,
+    *,
+    theta: str = "rope_theta",
+    share: str = "partial_rotary_factor",
+    default_share: float = 1.0,
+    partial: bool = False,
+) -> dict[str, Any]:
+    """`rope_theta`, `rope_scaling` and, where only some channels turn, `rotary_dim` of `Config`.
+
+    theta, share: what the family calls these two outside of the object; partial: whether its attention can turn only
+    the first channels of a head. Raises CheckpointError naming a field that is wrong or not supported.
+    """
+    scaling = rope_object(fields)
+    nested = [name for name, value in scaling.values.items() if isinstance(value, dict)]
+    if nested:
+        raise scaling.refuse(nested[0], "one set of rotary settings for all layers")
+    turning = scaling.number("partial_rotary_factor", fields.number(share, default_share))
+    proportional = kind_of(scaling) == "proportional"
+    if turning > 1 or (turning < 1 and not partial and not proportional):
+        at, name = (scaling, "partial_rotary_factor") if scaling.raw("partial_rotary_factor") else (fields, share)
+        raise at.refuse(name, "at most 1.0" if partial or proportional else "1.0")
+    dim = head_dim if proportional else int(head_dim * turning)
+    return {
+        "rope_theta": scaling.number("rope_theta", fields.number(theta, 10000.0)),
+        "rope_scaling": read_scaling(scaling, fields, dim, turning),
+        "rotary_dim": None if dim == head_dim else dim,
+    }
+
+
+def kind_of(scaling: Fields) -> str:
+    """The kind of scaling an object asks for; "default" for none. CheckpointError for one that is not known."""
+    kind = scaling.choice("type", ("default", *SCALINGS), "default")
+    return scaling.choice("rope_type", ("default", *SCALINGS), kind)
+
+
+def read_scaling(scaling: Fields, fields: Fields, dim: int, share: float = 1.0) -> RopeScaling | None:
+    """The scaling of one set of rotary settings; fields: the whole config.json, dim: the channels that turn.
+
+    Fields of the object that its kind does not use are named in a warning, for transformers ignores them as well.
+    """
+    kind = kind_of(scaling)
+    original = scaling.integer("original_max_position_embeddings", fields.integer("max_position_embeddings"))
+    original = fields.integer("original_max_position_embeddings", original)
+    settings: dict[str, Any] = {} if kind == "default" else _READERS[kind](scaling, fields, original, dim)
+    unused = [name for name in scaling.unread() if name not in _HARMLESS]
+    if unused:
+        warnings.warn(f"{scaling.where}: {kind} rotary positions do not use {', '.join(unused)}: ignored", stacklevel=2)
+    if kind == "proportional":
+        settings["proportion"] = share
+    return None if kind == "default" else RopeScaling(kind, **settings)
+
+
+def _factor(scaling: Fields, fields: Fields, original: int, dim: int) -> dict[str, Any]:
+    return {"factor": scaling.number("factor")}
+
+
+def _read_dynamic(scaling: Fields, fields: Fields, original: int, dim: int) -> dict[str, Any]:
+    if dim <= 2:
+        raise scaling.refuse("rope_type", f"another kind: dynamic scaling needs more than the {dim} channels that turn")
+    return {"factor": scaling.number("factor")}
+
+
+def _read_llama3(scaling: Fields, fields: Fields, original: int, dim: int) -> dict[str, Any]:
+    names = ("factor", "low_freq_factor", "high_freq_factor")
+    return {**{name: scaling.number(name) for name in names}, "original_max_position": original}
+
+
+def _read_yarn(scaling: Fields, fields: Fields, original: int, dim: int) -> dict[str, Any]:
+    return {
+        "factor": scaling.number("factor", fields.integer("max_position_embeddings") / original),
+        "original_max_position": original,
+        "attention_factor": scaling.number("attention_factor", None),
+        "beta_fast": scaling.number("beta_fast", 32.0),
+        "beta_slow": scaling.number("beta_slow", 1.0),
+        "mscale": scaling.number("mscale", None),
+        "mscale_all_dim": scaling.number("mscale_all_dim", None),
+        "truncate": scaling.flag("truncate", True),
+    }
+
+
+def _read_longrope(scaling: Fields, fields: Fields, original: int, dim: int) -> dict[str, Any]:
+    return {
+        "factor": scaling.number("factor", fields.integer("max_position_embeddings") / original),
+        "original_max_position": original,
+        "attention_factor": scaling.number("attention_factor", None),
+        "short_factor": scaling.numbers("short_factor", math.ceil(dim / 2)),
+        "long_factor": scaling.numbers("long_factor", math.ceil(dim / 2)),
+    }
+
+
+def _read_proportional(scaling: Fields, fields: Fields, original: int, dim: int) -> dict[str, Any]:
+    return {"factor": scaling.number("factor", 1.0)}
+
+
+_READERS: dict[str, Callable[[Fields, Fields, int, int], dict[str, Any]]] = {
+    "linear": _factor,
+    "dynamic": _read_dynamic,
+    "yarn": _read_yarn,
+    "longrope": _read_longrope,
+    "llama3": _read_llama3,
+    "proportional": _read_proportional,
+}
+# The fields that each kind writes, and what config.json calls them where that differs.
+_WRITTEN = {
+    "linear": ("factor",),
+    "dynamic": ("factor",),
+    "yarn": ("factor", "original_max_position", "attention_factor", "beta_fast", "beta_slow", "mscale",
+             "mscale_all_dim", "truncate"),
+    "longrope": ("factor", "original_max_position", "attention_factor", "short_factor", "long_factor"),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position"),
+    "proportional": ("factor", "proportion"),
+}  # fmt: skip
+_NAMES = {"original_max_position": "original_max_position_embeddings", "proportion": "partial_rotary_factor"}
+
+
+def write_scaling(scaling: RopeScaling | None) -> dict[str, Any] | None:
+    """The inverse of `read_scaling`, in the spelling that transformers 4 and 5 both read."""
+    if scaling is None:
+        return None
+    written: dict[str, Any] = {"rope_type": scaling.kind}
+    for name in _WRITTEN[scaling.kind]:
+        value = getattr(scaling, name)
+        if value is not None:
+            written[_NAMES.get(name) or name] = list(value) if isinstance(value, tuple) else value
+    return written
+
+
+def write_rope(config: Config) -> dict[str, Any]:
+    """The inverse of `read_rope` for families that turn whole heads."""
+    return {"rope_theta": config.rope_theta, "rope_scaling": write_scaling(config.rope_scaling)}
+
+
+def write_share(config: Config) -> float:
+    """The share of a head's channels that turn, of which `int(head_dim * share)` is `rotary_dim` again."""
+    dim = config.head_dim if config.rotary_dim is None else config.rotary_dim
+    share = dim / config.head_dim
+    return share if int(config.head_dim * share) == dim else math.nextafter(share, 2.0)
