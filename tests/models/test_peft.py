@@ -74,7 +74,8 @@ def test_peft_loads_what_we_save_with_the_same_logits(params, base, forward, tmp
     got, plain = their_logits(base, tmp_path), their_logits(base)
     assert np.abs(got - plain).max() > 0.1  # a wrong prefix would load without effect
     np.testing.assert_allclose(got, forward(params, adapter), atol=1e-4, rtol=0)
-    settings = peft.LoraConfig.from_pretrained(tmp_path)
+    settings = peft.LoraConfig.from_pretrained(str(tmp_path))
+    assert isinstance(settings, peft.LoraConfig)
     assert (settings.r, settings.lora_alpha) == (options["rank"], options["alpha"])
     again = models.load_peft(tmp_path, params, CONFIG)
     jax.tree.map(np.testing.assert_array_equal, again, adapter)
@@ -140,7 +141,6 @@ def assert_refused(folder, params, *words):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("use_rslora", True),
         ("use_dora", True),
         ("modules_to_save", ["lm_head"]),
         ("bias", "all"),
@@ -154,7 +154,7 @@ def assert_refused(folder, params, *words):
         ("r", None),
         ("r", 0),
         ("lora_alpha", "high"),
-        ("rank_pattern", {"q_proj|v_proj": 3}),
+        ("rank_pattern", {"q_proj": 0}),
         ("alpha_pattern", {"q_proj": "high"}),
         ("rank_pattern", 3),
     ],
@@ -163,7 +163,7 @@ def test_setting_other_than_plain_lora_is_refused_by_name(folder, params, field,
     path = folder / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
     name = next(iter(value)) if isinstance(value, dict) else field
-    assert_refused(folder, params, path, field if "|" not in name else name)
+    assert_refused(folder, params, path, name)
 
 
 @pytest.mark.parametrize(
@@ -174,14 +174,14 @@ def test_setting_other_than_plain_lora_is_refused_by_name(folder, params, field,
         (lambda t: t.clear(), ["missing"]),
         (
             lambda t: t.update({Q_NAME.removeprefix("base_model.model."): t.pop(Q_NAME)}),
-            ["expected names like", Q_NAME],
+            ["expected like", Q_NAME],
         ),
         (lambda t: t.update({Q_NAME: t[Q_NAME][:2].copy()}), [Q_NAME, "(2, 32)", "(3, 32)"]),
         (lambda t: t.update({Q_NAME: np.full((3, 32), np.nan, np.float32)}), [Q_NAME, "NaN"]),
         (lambda t: t.update({HEAD_NAME: np.ones((64, 32), np.float32)}), [HEAD_NAME, "base model"]),
         (
             lambda t: t.update({HEAD_NAME + "s": np.ones((64, 32), np.float32)}),
-            [HEAD_NAME, "expected names"],
+            [HEAD_NAME, "expected like"],
         ),
     ],
     ids=["half", "target", "empty", "prefix", "shape", "nan", "head", "extra"],
@@ -208,7 +208,7 @@ def test_adapter_of_other_parameters_is_refused(folder, params):
     [
         (lambda p: {}, ["empty"]),
         (lambda p: adapters.svf.init(jax.random.key(0), adapters.svf.factor(p)), ["raw", "materialize"]),
-        (lambda p: jax.tree.map(lambda x: x[None], random_adapter(p, rank=2)), ["one at a time"]),
+        (lambda p: jax.tree.map(lambda x: x[None], random_adapter(p, rank=2)), ["save_peft_stack"]),
         (lambda p: {"layers/mlp/kernel": random_adapter(p, rank=2)[Q_PATH]}, ["layers/mlp/kernel", "not a kernel"]),
     ],
     ids=["empty", "svf", "batch", "path"],
