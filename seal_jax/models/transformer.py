@@ -20,6 +20,7 @@ from seal_jax.models.attention import causal_mask, positions_of
 from seal_jax.models.cache import Cache, key_slots, write
 from seal_jax.models.config import Config
 from seal_jax.models.layers import Block, Norm, View
+from seal_jax.runtime.constraints import gathered, keep_stored
 
 Params = dict[str, Any]
 
@@ -141,9 +142,9 @@ def forward_cached(
 def unembed(params: Params, config: Config, x: jax.Array) -> jax.Array:
     """Logits float32 `[..., V]` of normalised hidden states `[..., hidden]`."""
     if config.tie_embeddings:
-        logits = x @ params["embed_tokens"]["embedding"].astype(x.dtype).T
+        logits = x @ _outside(params, config, "embed_tokens", x)["embedding"].astype(x.dtype).T
     else:
-        logits = dot(params["lm_head"]["kernel"], x)
+        logits = dot(_outside(params, config, "lm_head", x)["kernel"], x)
     logits = logits.astype(jnp.float32)
     if config.logit_softcap is None:
         return logits
@@ -151,12 +152,18 @@ def unembed(params: Params, config: Config, x: jax.Array) -> jax.Array:
 
 
 def _embed(params: Params, config: Config, tokens: jax.Array, positions: jax.Array) -> jax.Array:
-    x = jnp.take(params["embed_tokens"]["embedding"], tokens, axis=0)
+    x = jnp.take(_outside(params, config, "embed_tokens", tokens)["embedding"], tokens, axis=0)
     if config.embedding_scale != 1:
         x = x * jnp.asarray(config.embedding_scale, x.dtype)
     if config.learned_positions:  # "fill" is NaN: a position that the model does not have must show
-        x = x + jnp.take(params["embed_positions"]["embedding"], positions, axis=0, mode="fill")
+        table = _outside(params, config, "embed_positions", tokens)["embedding"]
+        x = x + jnp.take(table, positions, axis=0, mode="fill")
     return x
+
+
+def _outside(params: Params, config: Config, name: str, x: jax.Array) -> Params:
+    """The parameters of a module that is no layer, as they are used on `x`."""
+    return gathered({name: params[name]}, config, x)[name]
 
 
 def _views(config: Config, queries: jax.Array, keys: jax.Array, valid: jax.Array) -> dict[int | None, View]:
@@ -179,13 +186,14 @@ def _run_layers(
 ) -> tuple[jax.Array, Any]:
     """The layers and the last norm. Where views differ in a scan, each layer picks its own by an index."""
 
+    start = jax.lax.stop_gradient(x)
+
     def block(layer: Params, x: jax.Array, view: View, kind: Any, slots: Any) -> tuple[jax.Array, Any]:
         if kind is not None:  # in here and not outside, so that remat keeps an index for each layer and not a mask
             view = jax.tree.map(lambda v: v[kind], view)
-        return Block(config).apply({"params": layer}, x, view, slots, index)
+        return Block(config).apply({"params": gathered(layer, config, start)}, x, view, slots, index)
 
-    if remat:
-        block = jax.checkpoint(block)
+    block = jax.checkpoint(block) if remat else keep_stored(block)
     layers = params["layers"]
     if isinstance(layers, tuple):
         grown = []

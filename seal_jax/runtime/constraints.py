@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 from jax.sharding import PartitionSpec
 
 from seal_jax.runtime.mesh import AXES, ROWS
-from seal_jax.runtime.placement import heads_of, used_spec
+from seal_jax.runtime.placement import heads_of, param_spec, used_spec
 
 ANY = PartitionSpec.UNCONSTRAINED
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def current_mesh() -> Any:
@@ -36,21 +38,54 @@ def whole(x: jax.Array) -> jax.Array:
     return split_by(x, None)
 
 
-def gathered(tree: Any, config: Any) -> Any:
-    """Weights as they are used: gathered over `fsdp` here and now, and split over `model` as they are stored."""
+def gathered(tree: Any, config: Any, after: jax.Array) -> Any:
+    """Weights as they are used: gathered over `fsdp`, and split over `model` as they are stored.
+
+    after: a value of the step under way. Weights are the same in every step of a loop, so the compiler would gather
+    them once before it, and have the whole model on each device; it may not gather them before it has `after`.
+    """
     mesh = current_mesh()
     if mesh is None or mesh.shape["fsdp"] == 1:
         return tree
 
     def gather(path: Any, leaf: jax.Array) -> jax.Array:
-        return jax.lax.with_sharding_constraint(leaf, used_spec(path, leaf, mesh, config))
+        if "fsdp" not in param_spec(path, leaf, mesh, config):
+            return leaf
+        return jax.lax.with_sharding_constraint(_not_before(leaf, after), used_spec(path, leaf, mesh, config))
 
     return jax.tree_util.tree_map_with_path(gather, tree)
 
 
-def regathers(primitive: Any, *_: Any, **__: Any) -> bool:
-    """The policy of `jax.checkpoint` that keeps everything for the backward pass but gathered weights."""
-    return primitive.name != "sharding_constraint"
+@jax.custom_vjp
+def _not_before(x: jax.Array, after: jax.Array) -> jax.Array:
+    return jax.lax.optimization_barrier((x, after))[0]
+
+
+def _not_before_forward(x: jax.Array, after: jax.Array) -> tuple[jax.Array, None]:
+    return _not_before(x, after), None
+
+
+def _not_before_backward(_: None, gradient: jax.Array) -> tuple[jax.Array, None]:
+    # The rule of the barrier itself would make a gradient of every weight, trained or not.
+    return gradient, None
+
+
+_not_before.defvjp(_not_before_forward, _not_before_backward)
+
+
+def keep_stored(block: F) -> F:
+    """A function that calls `gathered` on its weights, such that its backward pass gathers them again.
+
+    Otherwise every layer would keep its gathered weights for the backward pass, and all of them together are the model.
+    """
+    mesh = current_mesh()
+    if mesh is None or mesh.shape["fsdp"] == 1:
+        return block
+    return jax.checkpoint(block, policy=_not_gathered)  # pyright: ignore[reportReturnType]
+
+
+def _not_gathered(primitive: Any, *_: Any, **__: Any) -> bool:
+    return primitive.name not in ("sharding_constraint", "optimization_barrier", "custom_vjp_call")
 
 
 def key_copies(config: Any) -> int:
