@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "demo": "SEAL end to end on the embedded world, in minutes, with the table and the figure",
     "generate": "continue prompts with a model, and an adapter if you like",
     "convert": "rewrite a checkpoint or an adapter: another dtype, adapter merged, HF or PEFT layout",
+    "plan": "does an experiment fit a TPU slice? its programs compiled for it, without one",
     "bench": "run one of the repository's benchmarks",
     "seal": "self-edits: write them, train on the best, evaluate (edits, train, evaluate)",
 }
