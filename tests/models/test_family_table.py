@@ -1,15 +1,18 @@
 """The parity table: a family is a row of `family_rows.ROWS`, a column is a test that takes the fixture `row`."""
 
+import copy
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import peft
 import pytest
 import torch
 import transformers
 from family_rows import batch, forward, our_logits, their_logits
 from safetensors.numpy import load_file
 
-from seal_jax import generation, models
+from seal_jax import adapters, generation, models
 
 NEW = 8
 
@@ -98,3 +101,44 @@ def test_bfloat16_errs_no_more_than_transformers_in_bfloat16(row):
     theirs.load_state_dict(row.theirs.state_dict())
     their_error = rms(their_logits(theirs.to(torch.bfloat16), tokens, mask)[mask] - exact)
     assert 0 < rms(got - exact) < 2 * their_error < 0.2 * exact.std()
+
+
+def adapted_logits(row, adapter, tokens, mask):
+    params = adapters.attach(row.ours.params, adapter)
+    return our_logits(row.ours._replace(params=params), tokens, mask)[mask]
+
+
+def random_like(adapter):
+    """The adapter with both factors drawn at random, by numpy."""
+    rng = np.random.default_rng(1)
+    return jax.tree.map(lambda x: x if x.ndim == 1 else jnp.asarray(0.2 * rng.normal(size=x.shape), x.dtype), adapter)
+
+
+def test_peft_in(row, wanted, tmp_path):
+    torch.manual_seed(1)
+    settings = peft.LoraConfig(
+        task_type="CAUSAL_LM", r=3, lora_alpha=5, target_modules="all-linear", alpha_pattern={r"\w+\.1\..*": 2}
+    )
+    theirs = peft.get_peft_model(copy.deepcopy(row.theirs), settings).eval()
+    with torch.no_grad():
+        for name, p in theirs.named_parameters():
+            if "lora_" in name:
+                p.copy_(0.2 * torch.randn_like(p))
+    theirs.save_pretrained(tmp_path)
+    tokens, mask = batch()
+    adapted = their_logits(theirs, tokens, mask)[mask]
+    assert np.abs(adapted - wanted).max() > 0.5
+    adapter = models.load_peft(tmp_path, row.ours.params, row.ours.config)
+    np.testing.assert_allclose(adapted_logits(row, adapter, tokens, mask), adapted, atol=1e-4, rtol=0)
+
+
+def test_peft_out(row, wanted, tmp_path):
+    adapter = random_like(adapters.lora.init(jax.random.key(0), row.ours.params, rank=3, alpha=5, targets="all"))
+    first = next(iter(adapter.values()))
+    first["scale"] = first["scale"].at[1].set(0)  # a layer that is not adapted
+    models.save_peft(tmp_path, adapter, row.ours.config)
+    theirs = peft.PeftModel.from_pretrained(copy.deepcopy(row.theirs), tmp_path).eval()
+    tokens, mask = batch()
+    adapted = their_logits(theirs, tokens, mask)[mask]
+    assert np.abs(adapted - wanted).max() > 0.5
+    np.testing.assert_allclose(adapted_logits(row, adapter, tokens, mask), adapted, atol=1e-4, rtol=0)
