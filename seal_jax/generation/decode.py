@@ -92,13 +92,13 @@ def keep(
     """
 
     def pick(x: jax.Array, each: int = samples) -> jax.Array:
-        groups = x.reshape(len(kept), -1, each, *x.shape[1:])
-        return jax.vmap(lambda x, i: x[i])(groups, kept).reshape(-1, *x.shape[1:])
+        groups = x.reshape(len(kept), len(x) // (len(kept) * each), each, *x.shape[1:])
+        return jax.vmap(lambda x, i: x[i])(groups, kept).reshape(kept.size * each, *x.shape[1:])
 
     def pick_cached(x: jax.Array, each: int = samples) -> jax.Array:
         if adapters is None:
             return pick(x, each)
-        return pick(x.reshape(-1, *x.shape[2:]), each).reshape(adapters, -1, *x.shape[2:])
+        return _fold(pick(x.reshape(-1, *x.shape[2:]), each), adapters)
 
     index = state.cache.index
     cache = jax.tree.map(pick_cached, state.cache._replace(index=None))._replace(index=index)
@@ -111,12 +111,12 @@ def keep(
 def _empty(params: Params, bank: Bank | None, config: Config, rows: int, slots: int) -> Cache:
     """A cache of nothing: `[R, ...]`, or `[N, R / N, ...]` with a bank."""
     cache = init_cache(config, rows, slots, params["embed_tokens"]["embedding"].dtype)
-    return cache if bank is None else jax.tree.map(lambda x: _fold(x, bank) if x.ndim else x, cache)
+    return cache if bank is None else jax.tree.map(lambda x: _fold(x, bank.count) if x.ndim else x, cache)
 
 
-def _fold(x: jax.Array, bank: Bank) -> jax.Array:
+def _fold(x: jax.Array, count: int) -> jax.Array:
     """`[N * B, ...]` -> `[N, B, ...]`."""
-    return x.reshape(bank.count, -1, *x.shape[1:])
+    return x.reshape(count, len(x) // count, *x.shape[1:])
 
 
 def _feeder(params: Params, bank: Bank | None, shared: Parts, program: Program) -> Feed:
@@ -143,8 +143,8 @@ def _feeder(params: Params, bank: Bank | None, shared: Parts, program: Program) 
     each = jax.vmap(one, in_axes=(0, 0, 0, CACHE_AXES, 0), out_axes=(0, CACHE_AXES))
 
     def feed_each(tokens: jax.Array, cache: Cache, mask: jax.Array | None) -> tuple[jax.Array, Cache]:
-        mask = None if mask is None else _fold(mask, bank)
-        logits, cache = each(adapters, shared, _fold(tokens, bank), cache, mask)
+        mask = None if mask is None else _fold(mask, bank.count)
+        logits, cache = each(adapters, shared, _fold(tokens, bank.count), cache, mask)
         return logits.reshape(len(tokens), -1), cache
 
     return feed_each
