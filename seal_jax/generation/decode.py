@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from seal_jax.generation.bank import Bank, Layered, attach_cut, cut
 from seal_jax.generation.state import Job, Program, State, emit, grow, open_state
 from seal_jax.models import Cache, Config, Params, Shared, forward_cached, init_cache
+from seal_jax.runtime.constraints import split_cache, split_rows
 
 CACHE_AXES = Cache(keys=0, values=0, positions=0, valid=0, index=None, shared=())  # pyright: ignore[reportArgumentType]
 Parts: TypeAlias = tuple[Shared, ...]
@@ -111,7 +112,8 @@ def keep(
 def _empty(params: Params, bank: Bank | None, config: Config, rows: int, slots: int) -> Cache:
     """A cache of nothing: `[R, ...]`, or `[N, R / N, ...]` with a bank."""
     cache = init_cache(config, rows, slots, params["embed_tokens"]["embedding"].dtype)
-    return cache if bank is None else jax.tree.map(lambda x: _fold(x, bank.count) if x.ndim else x, cache)
+    cache = cache if bank is None else jax.tree.map(lambda x: _fold(x, bank.count) if x.ndim else x, cache)
+    return jax.tree.map(partial(split_cache, config=config), cache)
 
 
 def _fold(x: jax.Array, count: int) -> jax.Array:
@@ -131,7 +133,7 @@ def _feeder(params: Params, bank: Bank | None, shared: Parts, program: Program) 
         return logits[:, 0], cache._replace(shared=())
 
     if bank is None:
-        return partial(forward, params, shared)
+        return lambda tokens, cache, mask: forward(params, shared, split_rows(tokens), cache, mask)
     layers = len(params["layers"])
     adapters, factors = cut(bank.adapters, layers, axis=1), cut(bank.factors or {}, layers, axis=0)
 
@@ -144,7 +146,7 @@ def _feeder(params: Params, bank: Bank | None, shared: Parts, program: Program) 
 
     def feed_each(tokens: jax.Array, cache: Cache, mask: jax.Array | None) -> tuple[jax.Array, Cache]:
         mask = None if mask is None else _fold(mask, bank.count)
-        logits, cache = each(adapters, shared, _fold(tokens, bank.count), cache, mask)
+        logits, cache = each(adapters, shared, _fold(split_rows(tokens), bank.count), cache, mask)
         return logits.reshape(len(tokens), -1), cache
 
     return feed_each

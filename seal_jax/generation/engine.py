@@ -19,6 +19,8 @@ from seal_jax.generation.sampling import Sampling, knobs_of
 from seal_jax.generation.state import Job, Program, State, Tokens
 from seal_jax.generation.stops import Ending
 from seal_jax.models import Params, unroll
+from seal_jax.runtime.distributed import host
+from seal_jax.runtime.mesh import mesh_of, row_groups, use
 
 SEGMENT = 64  # new tokens before the host looks at the rows and the cache grows; it doubles each time
 SAMPLES = np.uint32(1 << 31)  # sample s > 0 of a row folds this plus s into its key: no step is so large
@@ -49,11 +51,17 @@ class Order(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How rows lie in the arrays: N groups of B prompts of `samples` rows each."""
+    """How rows lie in the arrays: N groups of B prompts of `samples` rows each; B is a multiple of `spread`."""
 
     groups: int
     prompts: int
     samples: int
+    spread: int = 1
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`[N, B, samples]`."""
+        return self[:3]
 
     @property
     def rows(self) -> int:
@@ -79,7 +87,9 @@ def run(params: Params, groups: list[Rows], keys: jax.Array, order: Order) -> li
     Pads the groups to one bucketed shape and runs the programs. Without a bank N is 1. keys: `[N]`. The samples of a
     prompt follow one another.
     """
-    layout = Layout(len(groups), bucket(max(len(group.prompts) for group in groups)), order.program.samples)
+    spread = 1 if order.bank else row_groups(mesh_of(params))
+    prompts = bucket(max(len(group.prompts) for group in groups))
+    layout = Layout(len(groups), -(-prompts // spread) * spread, order.program.samples, spread)
     limits = np.stack([_filled(group.limits, layout.prompts) for group in groups])
     limits = np.repeat(limits.reshape(-1), layout.samples)
     ids = np.stack([_filled(group.ids, layout.prompts) for group in groups])
@@ -88,7 +98,8 @@ def run(params: Params, groups: list[Rows], keys: jax.Array, order: Order) -> li
         params = _unrolled(params)
     collected = _Collected(limits, order.program.top)
     if limits.any():
-        _segments(params, groups, layout, job, order, collected)
+        with use(mesh_of(params)):
+            _segments(params, groups, layout, job, order, collected)
     per_group = layout.prompts * layout.samples
     return [
         [collected.row(n * per_group + i) for i in range(len(group.prompts) * layout.samples)]
@@ -123,7 +134,7 @@ class _Collected:
 
     def take(self, state: State, rows: np.ndarray) -> None:
         """Note what the rows of a state have so far; `rows[i]` says which row i is."""
-        new = jax.tree.map(np.asarray, state.new)
+        new = host(state.new)
         for i, row in enumerate(rows):
             self.rows[row] = Tokens(*(x[i] for x in new))
 
@@ -149,7 +160,7 @@ def _segments(
             collected.take(state, rows)
             count = None if order.bank is None else layout.groups
             state, own, job = decode.keep(kept, state, own, job, adapters=count, samples=layout.samples)
-            rows = np.take_along_axis(rows.reshape(*layout), kept[..., None], axis=1).reshape(-1)
+            rows = np.take_along_axis(rows.reshape(layout.shape), kept[..., None], axis=1).reshape(-1)
             layout = layout._replace(prompts=kept.shape[1])
         room = min(2 * room, bucket(most))
         parts = (*order.prefix[0], *own)
@@ -185,10 +196,10 @@ def _context(groups: list[Rows], layout: Layout) -> np.ndarray:
 
 def _done(state: State, end: Ending) -> np.ndarray:
     """Which rows have ended, stop strings over several tokens included: bool `[R]`."""
-    done = np.asarray(state.done)
+    done = host(state.done)
     if not end.stop:
         return done
-    new = np.asarray(state.new.tokens)
+    new = host(state.new.tokens)
     return done | [not d and end.spelled(t.tolist()) for d, t in zip(done, new)]
 
 
@@ -198,8 +209,8 @@ def _worth_keeping(done: np.ndarray, layout: Layout) -> np.ndarray | None:
     A prompt goes on while any of its samples does. Another number of rows is another program, so rows are dropped only
     when at least half of them can be.
     """
-    going = ~done.reshape(*layout).all(axis=2)
-    most = bucket(int(going.sum(axis=1).max()))
+    going = ~done.reshape(layout.shape).all(axis=2)
+    most = -(-bucket(int(going.sum(axis=1).max())) // layout.spread) * layout.spread
     if 2 * most > layout.prompts:
         return None
     # Those that go on first, in their order; then finished ones, to fill up.

@@ -15,6 +15,7 @@ from seal_jax.generation.prompts import Prompt, bucket, encode_one, pad_left
 from seal_jax.generation.sampling import Rule
 from seal_jax.generation.state import Program
 from seal_jax.models import Config, Params, Shared, unroll
+from seal_jax.runtime.mesh import mesh_of, use
 
 JOINED = 4  # tokens at the end of a prefix that a tokenizer may have joined with what follows
 
@@ -65,7 +66,8 @@ def prefill(
     params = unroll(params) if isinstance(params["layers"], tuple) else _unrolled(params)
     cache = None
     for at in chunks(length, prefill_chunk or length):
-        cache = decode.extend(params, bank, (), cache, padded[:, at], mask[:, at], program=program, slots=length)
+        with use(mesh_of(params)):
+            cache = decode.extend(params, bank, (), cache, padded[:, at], mask[:, at], program=program, slots=length)
     assert cache is not None, "a prefix has at least one token"
     return Prefix(tokens, config, Shared(*cache[:4]), None if bank is None else rows - 1)
 

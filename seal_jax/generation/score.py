@@ -12,6 +12,8 @@ import numpy as np
 
 from seal_jax.generation.prompts import Prompt, bucket, encode, pad_left, row_limits
 from seal_jax.models import Config, Params, hidden_states, unembed
+from seal_jax.runtime.distributed import host
+from seal_jax.runtime.mesh import mesh_of, use
 
 
 def score(
@@ -39,7 +41,8 @@ def score(
     whole = [np.concatenate(pair) for pair in zip(encoded, given)]
     tokens, mask = pad_left(whole, bucket(len(whole)), bucket(max(map(len, whole)), least=8))
     width = min(bucket(max(map(len, given))), tokens.shape[1] - 1)
-    found = np.asarray(_last_log_probs(params, config, tokens, mask, width))
+    with use(mesh_of(params)):
+        found = host(_last_log_probs(params, config, tokens, mask, width))
     return [row[width - len(c) :].tolist() for row, c in zip(found, given)]
 
 

@@ -18,8 +18,11 @@ _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 
 
 class Collective(NamedTuple):
-    """One collective of a program. shapes: of what it yields on each device, "f32[2,8]"; several where XLA has joined
-    collectives into one; bytes: of those; loops: how many loops it is inside of; source: the JAX operation it is for."""
+    """One collective of a program.
+
+    shapes: of what it yields on each device, "f32[2,8]", several where XLA has joined collectives into one; bytes: of
+    those; loops: how many loops it is inside of; source: the JAX operation it is for.
+    """
 
     kind: str
     shapes: tuple[str, ...]

@@ -22,7 +22,7 @@ def current_mesh() -> Any:
 
 
 def split_by(x: jax.Array, *axes: Any) -> jax.Array:
-    """`x` with its last dimensions split over the given mesh axes: a name, a tuple of names, None (not split), or `ANY`.
+    """`x` with its last dimensions split over the given axes: a name, a tuple of names, None (not split), `ANY`.
 
     Other dimensions, and those that `vmap` adds, are left to the compiler, as is one that its axis does not divide.
     """
@@ -88,28 +88,14 @@ def _not_gathered(primitive: Any, *_: Any, **__: Any) -> bool:
     return primitive.name not in ("sharding_constraint", "optimization_barrier", "custom_vjp_call")
 
 
-def key_copies(config: Any) -> int:
-    """How often each key/value head is repeated so that `model` splits them with the queries; 1 without need.
-
-    Where `model` divides the heads but not the key/value heads, keys and values are whole on every device, and each
-    device multiplies those that its own queries need.
-    """
+def split_cache(x: jax.Array, config: Any) -> jax.Array:
+    """One array of an empty key/value cache: rows over `data` and `fsdp`, heads over `model` where it splits them."""
     mesh = current_mesh()
-    if mesh is None:
-        return 1
-    heads = heads_of(config, mesh)
-    if not heads.queries or heads.keys:
-        return 1
-    size, keys, per = mesh.shape["model"], config.num_kv_heads, config.num_heads // config.num_kv_heads
-    return next(n for n in range(1, per + 1) if per % n == 0 and keys * n % size == 0)
-
-
-def split_heads(x: jax.Array, config: Any, axis: int) -> jax.Array:
-    """Queries, or keys and values that match them, split over `model` by heads; axis: that of the heads, negative."""
-    mesh = current_mesh()
-    if mesh is None or not heads_of(config, mesh).queries:
+    if mesh is None or x.ndim < 2:
         return x
-    return split_by(x, "model", *[None] * (-axis - 1))
+    if x.ndim >= 4:
+        x = split_by(x, "model" if heads_of(config, mesh).keys else None, None, None)
+    return split_rows(x)
 
 
 def split_rows(x: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from seal_jax import adapters, models
+from seal_jax.runtime.mesh import mesh_of, use
 from seal_jax.training.accumulate import accumulated
 from seal_jax.training.loss import Batch, LossFn, lm_loss
 from seal_jax.training.optim import Hyper, adamw
@@ -105,9 +106,11 @@ def _run(
     program, which = with_lengths(program, batches, lengths)
     if unrolled is None:
         unrolled = jax.default_backend() == "cpu"
+    mesh = mesh_of(params)
     params = models.unroll(params) if unrolled else models.stack(params)
     compiled = _compiled_donating if donate else _compiled
-    return compiled(params, adapter, batches, hyper, factors, which, program=program)
+    with use(mesh):
+        return compiled(params, adapter, batches, hyper, factors, which, program=program)
 
 
 def _train(
@@ -174,7 +177,8 @@ def advance(
     check_parts(program, batches)
     hyper = as_arrays(hyper, ())
     params = models.unroll(params) if jax.default_backend() == "cpu" else models.stack(params)
-    return _compiled_segment(params, state, batches, hyper, program=program)
+    with use(mesh_of(params)):
+        return _compiled_segment(params, state, batches, hyper, program=program)
 
 
 @partial(jax.jit, static_argnames="program", donate_argnames="state")
