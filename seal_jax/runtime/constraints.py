@@ -12,6 +12,7 @@ from seal_jax.runtime.mesh import AXES, ROWS
 from seal_jax.runtime.placement import heads_of, param_spec, used_spec
 
 ANY = PartitionSpec.UNCONSTRAINED
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -88,14 +89,17 @@ def _not_gathered(primitive: Any, *_: Any, **__: Any) -> bool:
     return primitive.name not in ("sharding_constraint", "optimization_barrier", "custom_vjp_call")
 
 
-def split_cache(x: jax.Array, config: Any) -> jax.Array:
-    """One array of an empty key/value cache: rows over `data` and `fsdp`, heads over `model` where it splits them."""
+def split_cache(cache: T, config: Any) -> T:
+    """A key/value cache with its rows over `data` and `fsdp`, and its heads over `model` where that splits them."""
     mesh = current_mesh()
-    if mesh is None or x.ndim < 2:
-        return x
-    if x.ndim >= 4:
-        x = split_by(x, "model" if heads_of(config, mesh).keys else None, None, None)
-    return split_rows(x)
+    if mesh is None:
+        return cache
+    heads = "model" if heads_of(config, mesh).keys else None
+
+    def split(x: jax.Array) -> jax.Array:
+        return split_rows(split_by(x, heads, None, None) if x.ndim >= 4 else x) if x.ndim else x
+
+    return jax.tree.map(split, cache)
 
 
 def split_rows(x: jax.Array) -> jax.Array:

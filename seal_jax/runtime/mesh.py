@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 AXES: tuple[str, ...] = ("data", "fsdp", "model")
@@ -56,7 +57,7 @@ def axis_sizes(spec: str) -> dict[str, int]:
 def mesh_of(tree: Any) -> Mesh | None:
     """The mesh of `make_mesh` that a tree of arrays lives on; None for one device, and for values that are traced."""
     for leaf in jax.tree.leaves(tree):
-        if isinstance(leaf, jax.core.Tracer):
+        if isinstance(leaf, Tracer):
             return None
         sharding = getattr(leaf, "sharding", None)
         if isinstance(sharding, NamedSharding) and sharding.mesh.axis_names == AXES:

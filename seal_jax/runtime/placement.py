@@ -24,7 +24,10 @@ Tail = tuple[str | None, ...]
 
 
 class Heads(NamedTuple):
-    """Whether the axis `model` splits queries, and keys and values. Both by whole heads, or not at all."""
+    """Whether the axis `model` splits queries, and keys and values. Both by whole heads, or not at all.
+
+    Where `model` is a multiple of the key/value heads, queries are split and keys and values are whole on each device.
+    """
 
     queries: bool
     keys: bool
@@ -33,8 +36,10 @@ class Heads(NamedTuple):
 def heads_of(config: Any, mesh: Any) -> Heads:
     """What `model` can split of a model with `config.num_heads` and `config.num_kv_heads`; mesh: has a `shape`."""
     size = mesh.shape["model"]
-    queries = size > 1 and config.num_heads % size == 0
-    return Heads(queries, queries and config.num_kv_heads % size == 0)
+    keys = config.num_kv_heads % size == 0
+    # Otherwise a device would have queries of a part of one key/value head and of a part of the next.
+    queries = size > 1 and config.num_heads % size == 0 and (keys or size % config.num_kv_heads == 0)
+    return Heads(queries, queries and keys)
 
 
 def param_spec(path: tuple[Any, ...], leaf: Any, mesh: Any, config: Any) -> PartitionSpec:
