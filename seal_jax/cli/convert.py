@@ -1,90 +1,138 @@
-"""`seal-jax convert`: rewrite a checkpoint or an adapter."""
+"""`seal-jax convert`: rewrite a checkpoint or adapters."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from seal_jax.cli.options import Dtype, occupied
+from seal_jax.cli.options import occupied
 from seal_jax.cli.report import Report
+
+CONFIG = "adapter_config.json"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Command:
-    """Rewrite a checkpoint in another dtype, with an adapter merged into it, or write the adapter alone.
+    """Rewrite a checkpoint in another dtype, merge adapters into it, or rewrite the adapters.
 
-    `convert SRC DST` rewrites the model; `--adapter DIR --merge` merges the adapter into it; `--adapter DIR --to peft`
-    checks the adapter against the model SRC and writes the adapter to DST.
+    `convert SRC DST` rewrites the model. `--adapter DIR --merge` merges an adapter into it, several in their order.
+    `--adapter DIR --to peft` checks the adapter against the model SRC and writes it to DST in our form, `--to vllm` in
+    the one that vLLM reads. With several adapters, or a DIR with one adapter in each subdirectory, DST has a
+    subdirectory for each.
     """
 
     src: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SRC")]
     """The model: a local directory in the Hugging Face layout, or a hub name."""
     dst: Annotated[pathlib.Path, tyro.conf.Positional, tyro.conf.arg(metavar="DST")]
     """The directory to write, which is to be new or empty."""
-    adapter: pathlib.Path | None = None
-    """A LoRA adapter in the PEFT layout."""
+    adapter: tyro.conf.UseAppendAction[tuple[pathlib.Path, ...]] = ()
+    """A LoRA adapter in the PEFT layout, or a directory of them. Repeat it for several."""
     merge: bool = False
-    """Merge --adapter into the weights."""
-    dtype: Dtype = "float32"
+    """Merge every --adapter into the weights, in the order given."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Type of the numbers written."""
-    to: Literal["hf", "peft"] = "hf"
-    """What to write: the model ("hf") or the adapter ("peft")."""
+    to: Literal["hf", "peft", "vllm"] = "hf"
+    """What to write: the model ("hf"), or adapters in the PEFT layout ("peft") or in the form for vLLM ("vllm")."""
+    base_model: str | None = None
+    """The base model's name to write into adapters; by default the one they have. vLLM's folder resolver takes an
+    adapter only under the name that it serves."""
     json: bool = False
     """Print one line of JSON on standard output, and nothing else there."""
 
+    def check(self) -> None:
+        """Raise ValueError for arguments that do not go together, a DST that is not empty, or no such adapter."""
+        if self.to != "hf" and (not self.adapter or self.merge):
+            raise ValueError(f"--to {self.to} writes adapters: it takes --adapter DIR and no --merge")
+        if self.to == "hf" and self.merge != bool(self.adapter):
+            raise ValueError("a model in the HF layout holds no adapter apart: give --adapter DIR and --merge together")
+        if self.to == "hf" and self.base_model is not None:
+            raise ValueError("--base-model is written into adapters: it goes with --to peft or --to vllm")
+        if occupied(self.dst):
+            raise ValueError(f"{self.dst} exists and is not an empty directory; choose another DST")
+        for path in self.adapter:
+            if path.is_dir() and self.dst.resolve().is_relative_to(path.resolve()):
+                raise ValueError(f"DST {self.dst} is inside of --adapter {path}; choose another DST")
+
     def __call__(self) -> Report:
-        """Check the request, then read and write."""
-        _check(self)
-        count = _write_adapter(self) if self.to == "peft" else _write_model(self)
-        result = {"out": self.dst, "to": self.to, "dtype": self.dtype, "merged": self.merge, "parameters": count}
-        what = "adapter" if self.to == "peft" else "model"
-        return Report(result, notes=[f"{what} of {count:,} numbers in {self.dtype} written to {self.dst}"])
+        """Read and write."""
+        count, names = _write_model(self) if self.to == "hf" else _write_adapters(self)
+        result = {
+            "out": self.dst,
+            "to": self.to,
+            "dtype": self.dtype,
+            "merged": self.merge,
+            "adapters": names,
+            "parameters": count,
+        }
+        return Report(result, notes=[_told(self, count, names)])
 
 
-def _check(command: Command) -> None:
-    if command.to == "peft" and (command.adapter is None or command.merge):
-        raise ValueError("--to peft writes an adapter: it takes --adapter DIR and no --merge")
-    if command.to == "hf" and command.merge != (command.adapter is not None):
-        raise ValueError("a model in the HF layout holds no adapter apart: give --adapter DIR and --merge together")
-    if occupied(command.dst):
-        raise ValueError(f"{command.dst} exists and is not an empty directory; choose another DST")
+def _told(command: Command, count: int, names: list[str]) -> str:
+    size = f"{count:,} numbers in {command.dtype} written to {command.dst}"
+    if command.to == "hf":
+        merged = f", with {', then '.join(names)} merged into it" if names else ""
+        return f"model of {size}{merged}"
+    form = "the PEFT layout" if command.to == "peft" else "the form for vLLM"
+    what = "adapter" if len(names) == 1 else f"{len(names)} adapters ({', '.join(names)})"
+    return f"{what} of {size} in {form}"
 
 
-def _write_model(command: Command) -> int:
-    import jax
-
-    from seal_jax import adapters, models
-
-    # An adapter is merged in float32 and only the result is rounded.
-    model = models.from_pretrained(command.src, dtype="float32" if command.merge else command.dtype)
-    params = model.params
-    if command.adapter:
-        adapter = models.load_peft(command.adapter, params, model.config)
-        merged = adapters.materialize(adapters.attach(params, adapter))
-        params = jax.tree.map(lambda x: x.astype(command.dtype), merged)
-    models.save_pretrained(command.dst, model.config, params, model.tokenizer)
-    return _count(params)
-
-
-def _write_adapter(command: Command) -> int:
+def _write_model(command: Command) -> tuple[int, list[str]]:
     from seal_jax import models
 
-    assert command.adapter is not None, "checked before"
-    model = models.from_pretrained(command.src, dtype="bfloat16")  # only its shapes matter here
-    adapter = models.load_peft(command.adapter, model.params, model.config)
-    # The scale stays exact: it is written as lora_alpha, not as a tensor.
-    rounded = {
-        path: {name: x if name == "scale" else x.astype(command.dtype) for name, x in entry.items()}
-        for path, entry in adapter.items()
-    }
-    models.save_peft(command.dst, rounded, model.config)
-    return sum(entry["a"].size + entry["b"].size for entry in rounded.values())
+    for path in command.adapter:
+        if path.is_dir() and not (path / CONFIG).is_file():
+            raise ValueError(f"{path} has no {CONFIG}; --merge takes one adapter at each --adapter, in their order")
+    count = models.merge_checkpoint(command.src, command.dst, command.adapter, command.dtype)
+    return count, [str(path) for path in command.adapter]
 
 
-def _count(params: Any) -> int:
-    import jax
+def _write_adapters(command: Command) -> tuple[int, list[str]]:
+    """Check every adapter, then write them: to DST itself where one was named, else to a subdirectory each."""
+    from seal_jax import models
+    from seal_jax.models.hf import open_checkpoint
+    from seal_jax.models.merge import base_reader
+    from seal_jax.models.peft import read_adapter
 
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+    found = _adapter_paths(command.adapter)
+    source = open_checkpoint(command.src)
+    count = 0
+    for dry in (True, False):  # an adapter that is refused leaves nothing behind
+        for name, path in found.items():
+            adapter = read_adapter(path, source.config, base_reader(source))
+            if dry:
+                count += sum(entry["a"].size + entry["b"].size for entry in adapter.values())
+                continue
+            target = command.dst if list(found) == [""] else command.dst / name
+            base = command.base_model or _base_model(path)
+            layout: Any = command.to
+            models.save_peft(target, adapter, source.config, layout=layout, dtype=command.dtype, base_model=base)
+    return count, [name or str(command.adapter[0]) for name in found]
+
+
+def _adapter_paths(given: tuple[pathlib.Path, ...]) -> dict[str, pathlib.Path]:
+    """`{name: adapter}`; the name is empty where one adapter was named itself."""
+    from seal_jax.models.peft import adapter_folders
+
+    if len(given) == 1 and (not given[0].is_dir() or (given[0] / CONFIG).is_file()):
+        return {"": given[0]}
+    every = [p for path in given for p in ([path] if (path / CONFIG).is_file() else adapter_folders(path))]
+    found: dict[str, pathlib.Path] = {}
+    for path in every:
+        name = path.resolve().name
+        if name in found:
+            raise ValueError(f"{found[name]} and {path} would both be written to {name}; rename one of them")
+        found[name] = path
+    return found
+
+
+def _base_model(path: pathlib.Path) -> str | None:
+    """The base model's name in an adapter that has been read; None in one from the hub, or without."""
+    if not (path / CONFIG).is_file():
+        return None
+    name = json.loads((path / CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    return name if isinstance(name, str) else None

@@ -4,6 +4,7 @@ from seal_jax.models.cache import Cache, Shared, init_cache
 from seal_jax.models.config import Config, RopeScaling
 from seal_jax.models.errors import CheckpointError
 from seal_jax.models.hf import Model, from_pretrained, save_pretrained
+from seal_jax.models.merge import merge_checkpoint
 from seal_jax.models.peft import load_peft, load_peft_stack, save_peft, save_peft_stack
 from seal_jax.models.transformer import (
     Params,
@@ -32,6 +33,7 @@ __all__ = [
     "init_cache",
     "load_peft",
     "load_peft_stack",
+    "merge_checkpoint",
     "save_peft",
     "save_peft_stack",
     "save_pretrained",

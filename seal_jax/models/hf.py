@@ -53,18 +53,38 @@ def from_pretrained(
 
     Raises CheckpointError naming the file, tensor or field that is wrong and what is accepted.
     """
-    folder = local_folder(path, _HUB_PATTERNS)
     target = _float_dtype(dtype)
-    config = config_from_hf(_read_config(folder), str(folder / "config.json"))
-    expected = leaves(config)
-    paths = model_files(folder) if fill is None or any(folder.glob("*.safetensors*")) else ()
-    files = TensorFiles(paths, family_of(config.model_type).tensor_name)
-    _check_names(files, expected, config, folder, allow_missing=fill is not None)
+    opened = open_checkpoint(path, complete=fill is None)
     params: Params = {}
-    for leaf in expected:
-        array = _load_leaf(leaf, files, target, fill)
-        _insert(params, leaf.path.split("/"), _place(array, leaf.path, mesh, config))
-    return Model(config, params, _load_tokenizer(folder))
+    for leaf in leaves(opened.config):
+        array = _load_leaf(leaf, opened.files, target, fill)
+        _insert(params, leaf.path.split("/"), _place(array, leaf.path, mesh, opened.config))
+    return Model(opened.config, params, opened.tokenizer())
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint directory whose config.json and headers have been checked; no tensor has been read."""
+
+    folder: Path
+    config: Config
+    files: TensorFiles
+
+    def tokenizer(self) -> Any:
+        """The transformers tokenizer, None where the directory has none. CheckpointError if it cannot be read."""
+        return _load_tokenizer(self.folder)
+
+
+def open_checkpoint(path: str | Path, complete: bool = True) -> Checkpoint:
+    """Check names, shapes and dtypes of a checkpoint: a local directory or a hub name, as for `from_pretrained`.
+
+    complete: a tensor that is missing is an error. Raises CheckpointError naming the file, tensor or field.
+    """
+    folder = local_folder(path, _HUB_PATTERNS)
+    config = config_from_hf(_read_config(folder), str(folder / "config.json"))
+    paths = model_files(folder) if complete or any(folder.glob("*.safetensors*")) else ()
+    files = TensorFiles(paths, family_of(config.model_type).tensor_name)
+    _check_names(files, leaves(config), config, folder, allow_missing=not complete)
+    return Checkpoint(folder, config, files)
 
 
 def _float_dtype(dtype: Any) -> np.dtype:
@@ -183,14 +203,19 @@ def save_pretrained(
     family's config.json cannot express.
     """
     config = written_as(config)
-    values = config_to_hf(config)
+    config_to_hf(config)  # what a config.json cannot express is an error before anything is written
     expected = leaves(config)
     found = _leaf_arrays(params)
     _check_leaves(found, expected)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
-    values["torch_dtype"] = str(_first(found["norm/scale"]).dtype)
     write_tensors(folder, _tensors(found, expected), max_shard_bytes)
+    write_settings(folder, config, str(_first(found["norm/scale"]).dtype), tokenizer)
+
+
+def write_settings(folder: Path, config: Config, dtype: str, tokenizer: Any) -> None:
+    """Write what stands beside the weights: config.json, generation_config.json and the tokenizer's files, if any."""
+    values = {**config_to_hf(config), "torch_dtype": dtype}
     write_json(folder / "config.json", values)
     write_json(
         folder / "generation_config.json", {k: values[k] for k in ("bos_token_id", "eos_token_id", "pad_token_id")}

@@ -10,7 +10,7 @@ import pytest
 
 from seal_jax import adapters, generation, models
 from seal_jax.cli import main
-from seal_jax.cli.generate import read_prompts
+from seal_jax.cli.prompt_file import read_prompts
 from seal_jax.cli.seal import _check_export, _claim_export
 from seal_jax.data.squad import load_squad
 from seal_jax.data.worlds import biographies
@@ -75,11 +75,11 @@ def test_generate_prints_a_table_and_stops(tiny, capsys):
 def test_prompt_files(tmp_path):
     path = tmp_path / "p.txt"
     path.write_bytes("\ufeffone\r\n\n  two é\n".encode())
-    assert read_prompts(path) == ["one", "  two é"]
+    assert [asked.prompt for asked in read_prompts(path)] == ["one", "  two é"]
     bad = [
         ("p.txt", b"ok\nna\xefve\n", r"p\.txt line 2 is not UTF-8: byte 0xef at column 2"),
         ("p.txt", b"", r"p\.txt has no prompts in it"),
-        ("p.jsonl", b'{"prompt": "a"}\n{"text": "b"}\n', r'p\.jsonl line 2: expected {"prompt": "text"}, found'),
+        ("p.jsonl", b'{"prompt": "a"}\n{"text": "b"}\n', r'p\.jsonl line 2: expected {"prompt": "text"} or'),
         ("p.jsonl", b'{"prompt": "a', r"p\.jsonl line 1 is not JSON"),
     ]
     for name, content, message in bad:
@@ -136,7 +136,7 @@ def test_convert_refuses(tiny, tmp_path, capsys):
     folder, _, _ = tiny
     command = ["convert", str(folder / "model"), str(tmp_path / "x")]
     for more, message in (
-        (["--to", "peft"], "--to peft writes an adapter"),
+        (["--to", "peft"], "--to peft writes adapters"),
         (["--merge"], "give --adapter DIR and --merge together"),
         (["--adapter", "a"], "give --adapter DIR and --merge together"),
     ):

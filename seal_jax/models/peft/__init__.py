@@ -4,8 +4,8 @@ PEFT ignores tensors whose names it does not expect, so a wrong prefix loads the
 must be accounted for, in both directions: what the settings name must be in the file, and the other way round.
 """
 
-from seal_jax.models.peft.loading import abstract_params, load_peft
+from seal_jax.models.peft.loading import load_peft, read_adapter
 from seal_jax.models.peft.saving import save_peft
 from seal_jax.models.peft.stacks import adapter_folders, load_peft_stack, save_peft_stack
 
-__all__ = ["abstract_params", "adapter_folders", "load_peft", "load_peft_stack", "save_peft", "save_peft_stack"]
+__all__ = ["adapter_folders", "load_peft", "load_peft_stack", "read_adapter", "save_peft", "save_peft_stack"]

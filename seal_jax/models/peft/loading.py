@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +20,7 @@ from seal_jax.models.paths import member
 from seal_jax.models.peft.names import PREFIX, SIDES, by_module, module_names, spellings, tensor_name, what_else
 from seal_jax.models.peft.settings import Settings, read_settings
 from seal_jax.models.tensors import TensorFiles, copy_finite, read_json
-from seal_jax.models.transformer import Params, init
+from seal_jax.models.transformer import Params
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _BASE = (".weight", ".base_layer.weight")
@@ -30,34 +29,45 @@ _BASE = (".weight", ".base_layer.weight")
 def load_peft(path: str | Path, params: Params, config: Config) -> Adapter:
     """Read a LoRA adapter that `peft`, vLLM's users or `save_peft` wrote.
 
-    path: a local directory or a hub name. params: the base model's, plain, or `abstract_params(config)` where there
-    are none at hand. Returns `{path: {"a" [L, in, r], "b" [L, r, out], "scale" [L]}}`, all float32. `r` is the largest
-    rank of a kernel's layers; factors of less are padded with zeros, and a layer that is not adapted has zeros and
-    scale 0, so the tree computes exactly what the folder says. Dropout is for training and ignored.
+    path: a local directory or a hub name. params: the base model's, plain. Returns `{path: {"a" [L, in, r], "b"
+    [L, r, out], "scale" [L]}}`, all float32. `r` is the largest rank of a kernel's layers; factors of less are padded
+    with zeros, and a layer that is not adapted has zeros and scale 0, so the tree computes exactly what the folder
+    says. Dropout is for training and ignored.
 
     Raises CheckpointError naming the file, tensor or field that is wrong, is not LoRA on linear modules, or does not
     fit `params`; also where settings and tensors name different modules, which PEFT passes over.
+    """
+
+    def base(leaf: Leaf) -> np.ndarray:
+        found: Any = params
+        for part in leaf.path.split("/"):
+            found = found[part]
+        return np.asarray(found)
+
+    adapter = read_adapter(path, config, base)
+    try:
+        jax.eval_shape(attach, params, adapter)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: does not fit these params: {error}") from error
+    return adapter
+
+
+def read_adapter(path: str | Path, config: Config, base: Callable[[Leaf], np.ndarray]) -> Adapter:
+    """`load_peft` where the base model is not in memory.
+
+    base: gives a leaf of it, in our layout. It is asked for the embedding or the output layer alone, and only if the
+    adapter file holds a copy of them, which has to be exact.
     """
     folder = local_folder(path, (CONFIG, TENSORS))
     settings = read_settings(read_json(_config_file(folder)), str(folder / CONFIG))
     files = TensorFiles([_tensor_file(folder)])
     every = leaves(config)
-    modules = _modules(files, settings, params, config, every)
-    adapter = {
+    modules = _modules(files, settings, base, config, every)
+    return {
         leaf.path: _entry(leaf, modules, files, settings)
         for leaf in every
         if leaf.transposed and any(name in modules for name in module_names(leaf))
     }
-    try:
-        jax.eval_shape(attach, params, adapter)
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{folder}: does not fit these params: {error}") from error
-    return adapter
-
-
-def abstract_params(config: Config) -> Params:
-    """The parameter tree of `config` as shapes without numbers: what `load_peft` can check an adapter against."""
-    return jax.eval_shape(partial(init, config=config), jax.random.key(0))
 
 
 def _config_file(folder: Path) -> Path:
@@ -86,7 +96,7 @@ class _Module(NamedTuple):
 
 
 def _modules(
-    files: TensorFiles, settings: Settings, params: Params, config: Config, every: list[Leaf]
+    files: TensorFiles, settings: Settings, base: Callable[[Leaf], np.ndarray], config: Config, every: list[Leaf]
 ) -> dict[str, _Module]:
     """`{HF module name: _Module}`, once every tensor in the file and every module in the settings is accounted for."""
     where = str(next((files.path(name) for name in files), settings.where))
@@ -96,7 +106,7 @@ def _modules(
     kernels = {name for leaf in every if leaf.transposed for name in module_names(leaf)}
     ours = {there: name for there, name in spelling.items() if name in kernels}
     for tensor in rest:
-        if not _is_base_copy(tensor, files, params, every, {name: there for there, name in spelling.items()}):
+        if not _is_base_copy(tensor, files, base, every, {name: there for there, name in spelling.items()}):
             raise _unknown(tensor, where, kernels)
     for (module, _), tensor in factors.items():
         if module not in ours:
@@ -155,22 +165,19 @@ def _wanted(settings: Settings, spelling: dict[str, str], kernels: set[str], con
 
 
 def _is_base_copy(
-    tensor: str, files: TensorFiles, params: Params, every: list[Leaf], spelled: Mapping[str, str]
+    tensor: str,
+    files: TensorFiles,
+    base: Callable[[Leaf], np.ndarray],
+    every: list[Leaf],
+    spelled: Mapping[str, str],
 ) -> bool:
     """PEFT adds the unchanged embedding or head to an adapter that targets one of them. A changed one is an error."""
     for leaf in every:
         [*_, name] = module_names(leaf)
         if leaf.stacked or name not in spelled or tensor not in [f"{PREFIX}{spelled[name]}{end}" for end in _BASE]:
             continue
-        ours: Any = params
-        for part in leaf.path.split("/"):
-            ours = ours[part]
-        if isinstance(ours, jax.ShapeDtypeStruct):
-            raise CheckpointError(
-                f"{files.path(tensor)}: tensor {tensor!r} is a copy of a base weight, which has to be compared with "
-                "the base model's; load the base model's parameters"
-            )
-        ours = np.asarray(ours)
+        files.check(tensor, leaf.tensor_shape)
+        ours = base(leaf)
         stored = files.read_as(tensor, leaf.tensor_shape, ours.dtype.name)
         if not np.array_equal(stored, ours.T if leaf.transposed else ours):
             raise CheckpointError(
