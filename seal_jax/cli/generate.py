@@ -3,47 +3,92 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tyro
 
 from seal_jax.cli.options import Dtype, at_least, load_with_tokenizer
+from seal_jax.cli.prompt_file import Asked, read_prompts
 from seal_jax.cli.report import Report
 from seal_jax.runtime.files import dumps, write_atomic
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from seal_jax.generation import Output
+    from seal_jax.models import Model
+
+OPTIONS = (  # of `generation.generate` that have a flag of the same name
+    "max_new_tokens",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "repetition_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "no_repeat_ngram_size",
+    "min_new_tokens",
+    "top_logprobs",
+    "samples",
+    "prefill_chunk",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Command:
-    """Continue prompts. Prints the continuations, or writes one JSON line a prompt to --out."""
+    """Continue prompts. Prints the continuations, or writes one JSON line a continuation to --out."""
 
     model: str
     """A local directory in the Hugging Face layout, or a hub name."""
     prompts: pathlib.Path | None = None
-    """A file of prompts: one a line, or with the ending .jsonl one {"prompt": ...} a line."""
+    """A file of prompts: one a line, or with the ending .jsonl one {"prompt": "text"} or {"messages": [...]} a line,
+    which may name an "adapter" of its own: a directory, relative to the file's, or null for none."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A prompt, and the flag may be given again; with --prompts these come first."""
+    chat: bool = False
+    """Text prompts are what the user says: they go through the tokenizer's chat template."""
+    system: str | None = None
+    """With --chat, the system message before each."""
     max_new_tokens: int = 64
     """Most tokens a prompt is continued by."""
+    min_new_tokens: int = 0
+    """No end of text before so many."""
     temperature: float = 0.0
     """0 is greedy."""
     top_k: int | None = None
     """Sample from the k most likely tokens only."""
     top_p: float = 1.0
     """Sample from the smallest set of tokens that has this much probability."""
+    min_p: float = 0.0
+    """Sample from tokens with at least this share of the likeliest one's probability."""
+    repetition_penalty: float = 1.0
+    """Above 1, what prompt or continuation have said becomes less likely."""
+    presence_penalty: float = 0.0
+    """Subtracted from the logits of what the continuation has said."""
+    frequency_penalty: float = 0.0
+    """Subtracted from them for each time it was said."""
+    no_repeat_ngram_size: int = 0
+    """No n-gram of this size occurs twice in prompt and continuation."""
+    samples: int = 1
+    """Continuations of each prompt, which is read once."""
+    top_logprobs: int = 0
+    """Write the k most likely tokens beside each one chosen."""
     stop: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A string that ends a continuation and is not part of it (\\n in it is a line end, \\t a tab); the flag may be
     given again."""
     adapter: pathlib.Path | None = None
-    """A LoRA adapter in the PEFT layout to put on the model."""
+    """A LoRA adapter in the PEFT layout for the prompts that name none."""
+    prefill_chunk: int | None = None
+    """Tokens of a prompt read at once: bounds the memory of long prompts."""
+    share_prefix: bool = False
+    """Read what all prompts begin with only once."""
     batch_size: int = 32
     """Prompts continued at once."""
     out: pathlib.Path | None = None
-    """Where to write the continuations, one JSON line a prompt."""
+    """Where to write the continuations, one JSON line each."""
     seed: int = 0
     """Seed of the sampling. Prompt i draws the same whatever the batch size."""
     dtype: Dtype = "float32"
@@ -53,16 +98,18 @@ class Command:
 
     def __call__(self) -> Report:
         """Read, continue, write."""
-        at_least(1, batch_size=self.batch_size)
+        at_least(1, batch_size=self.batch_size, samples=self.samples, prefill_chunk=self.prefill_chunk)
         at_least(0, seed=self.seed)
-        prompts = [*self.prompt, *(read_prompts(self.prompts) if self.prompts else ())]
-        if not prompts:
+        if self.system is not None and not self.chat:
+            raise ValueError("--system is a message of a chat: give --chat too")
+        asked = [*map(Asked, self.prompt), *(read_prompts(self.prompts) if self.prompts else ())]
+        if not asked:
             raise ValueError("there is nothing to continue: give --prompts FILE or --prompt TEXT")
-        rows = _continued(self, prompts)
+        rows = _continued(self, asked)
         if self.out:
             write_atomic(self.out, "".join(dumps(row) + "\n" for row in rows))
         result = {
-            "prompts": len(rows),
+            "prompts": len(asked),
             "tokens": sum(len(row["tokens"]) for row in rows),
             "finished": sum(row["finished"] for row in rows),
             "out": self.out,
@@ -73,72 +120,95 @@ class Command:
         return Report(result, notes=[where]) if self.out else Report(result, shown)
 
 
-def read_prompts(path: pathlib.Path) -> list[str]:
-    """The prompts of a text file (one a line) or a .jsonl file (`{"prompt": str}` a line); blank lines are left out.
+class _Job(NamedTuple):
+    """Prompts as tokens, the parameters, and how `generate` is to be called; ids: the adapter of each, or None."""
 
-    Raises ValueError naming file and line for a line that is not UTF-8 or not such an object, or if there is none.
-    """
-    prompts = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
-        where = f"{path} line {number}"
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\r")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{where} is not UTF-8: byte 0x{line[error.start]:02x} at column {error.start}") from None
-        if text.strip():
-            prompts.append(_prompt_of(text, where) if path.suffix == ".jsonl" else text)
-    if not prompts:
-        raise ValueError(f"{path} has no prompts in it")
-    return prompts
+    encoded: list[np.ndarray]
+    params: Any
+    how: dict[str, Any]
+    ids: list[int] | None
 
 
-def _prompt_of(text: str, where: str) -> str:
-    try:
-        row = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where} is not JSON: {error}") from None
-    if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):
-        raise ValueError(f'{where}: expected {{"prompt": "text"}}, found {text[:80]}')
-    return row["prompt"]
-
-
-def _continued(command: Command, prompts: list[str]) -> list[dict[str, Any]]:
+def _continued(command: Command, asked: list[Asked]) -> list[dict[str, Any]]:
     import jax
 
-    from seal_jax import adapters, generation, models
-    from seal_jax.generation.prompts import encode, row_limits
+    from seal_jax import generation
     from seal_jax.runtime.logging import progress
 
     model = load_with_tokenizer(command.model, command.dtype)
-    params = model.params
-    if command.adapter:
-        params = adapters.attach(params, models.load_peft(command.adapter, params, model.config))
-    # Every prompt is looked at before the first is continued: a bad one must not end a long job half way.
-    row_limits(command.max_new_tokens, encode(prompts, model.config, model.tokenizer), model.config)
-    params = models.unroll(params)
+    job = _prepared(command, asked, model)
     rows: list[dict[str, Any]] = []
-    with progress("generate", len(prompts)) as advance:
-        for start in range(0, len(prompts), command.batch_size):
-            batch = prompts[start : start + command.batch_size]
+    with progress("generate", len(asked)) as advance:
+        for start in range(0, len(asked), command.batch_size):
+            part = slice(start, start + command.batch_size)
             found = generation.generate(
-                params,
+                job.params,
                 model.config,
-                batch,
+                [prompt.tolist() for prompt in job.encoded[part]],
                 jax.random.key(command.seed),
-                max_new_tokens=command.max_new_tokens,
-                temperature=command.temperature,
-                top_k=command.top_k,
-                top_p=command.top_p,
-                stop=[text.replace("\\n", "\n").replace("\\t", "\t") for text in command.stop],
                 tokenizer=model.tokenizer,
-                row_ids=range(start, start + len(batch)),
+                row_ids=range(len(asked))[part],
+                adapter_ids=job.ids and job.ids[part],
+                **job.how,
             )
-            rows += _rows(batch, found)
-            advance(len(batch))
+            rows += _rows(asked[part], found, command.samples)
+            advance(len(asked[part]))
     return rows
 
 
-def _rows(prompts: list[str], found: Output) -> list[dict[str, Any]]:
+def _prepared(command: Command, asked: list[Asked], model: Model) -> _Job:
+    """Look at every prompt and adapter before the first is continued: a bad one must not end a long job half way."""
+    from seal_jax import adapters, generation, models
+    from seal_jax.generation.prompts import encode, row_limits
+
+    encoded = encode([_prompt(command, a.prompt) for a in asked], model.config, model.tokenizer)
+    row_limits(command.max_new_tokens, encoded, model.config)
+    how: dict[str, Any] = {name: getattr(command, name) for name in OPTIONS}
+    how["stop"] = [text.replace("\\n", "\n").replace("\\t", "\t") for text in command.stop]
+    used = [command.adapter if a.adapter == "" else a.adapter for a in asked]
+    folders = list(dict.fromkeys(folder for folder in used if folder is not None))
+    loaded = [models.load_peft(folder, model.params, model.config) for folder in folders]
+    params, stacked, ids = model.params, None, None
+    if len(loaded) == 1 and None not in used:
+        params = adapters.attach(params, loaded[0])
+    elif loaded:
+        stacked = generation.stack_adapters(loaded)
+        ids = [-1 if folder is None else folders.index(folder) for folder in used]
+    params = models.unroll(params)
+    how["adapters"] = stacked
+    if command.share_prefix and (common := _common(encoded)):
+        how["prefix"] = generation.prefill(
+            params, model.config, common, prefill_chunk=command.prefill_chunk, adapters=stacked
+        )
+    return _Job(encoded, params, how, ids)
+
+
+def _prompt(command: Command, prompt: str | list[dict[str, Any]]) -> Any:
+    if not command.chat or not isinstance(prompt, str):
+        return prompt
+    system = [] if command.system is None else [{"role": "system", "content": command.system}]
+    return [*system, {"role": "user", "content": prompt}]
+
+
+def _common(encoded: Sequence[np.ndarray]) -> list[int]:
+    """The tokens that all prompts begin with."""
+    shortest = min(map(len, encoded))
+    same = [len({int(prompt[i]) for prompt in encoded}) == 1 for i in range(shortest)]
+    return encoded[0][: same.index(False) if False in same else shortest].tolist()
+
+
+def _rows(asked: Sequence[Asked], found: Output, samples: int) -> list[dict[str, Any]]:
     assert found.texts is not None, "there is a tokenizer"
-    columns = zip(prompts, found.texts, found.tokens, found.logprobs, found.finished)
-    return [{"prompt": p, "text": t, "tokens": k, "logprobs": g, "finished": f} for p, t, k, g, f in columns]
+    rows = []
+    for i, text in enumerate(found.texts):
+        prompt, adapter = asked[i // samples]
+        row = {"prompt": prompt, "text": text, "tokens": found.tokens[i], "logprobs": found.logprobs[i]}
+        row["finished"] = found.finished[i]
+        if samples > 1:
+            row["sample"] = i % samples
+        if adapter != "":
+            row["adapter"] = adapter and str(adapter)
+        if found.top_logprobs is not None:
+            row["top_logprobs"] = found.top_logprobs[i]
+        rows.append(row)
+    return rows

@@ -1,0 +1,56 @@
+"""Files of prompts: text, one a line, or JSON lines with messages and adapters."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+EXPECTED = (
+    '{"prompt": "text"} or {"messages": [{"role": ..., "content": ...}]}, and "adapter": "DIR" for one of its own'
+)
+
+
+class Asked(NamedTuple):
+    """One prompt, text or a list of messages, and the adapter its line names: a directory, None for the base model,
+    or "" where the line names none."""
+
+    prompt: str | list[dict[str, Any]]
+    adapter: pathlib.Path | str | None = ""
+
+
+def read_prompts(path: pathlib.Path) -> list[Asked]:
+    """The prompts of a text file, one a line, or of a .jsonl file, one object a line; blank lines are left out.
+
+    An object has `"prompt"`, text, or `"messages"`, and may have `"adapter"`: a directory, relative to the file's, or
+    null for the base model. Other keys are ignored.
+
+    Raises ValueError naming file and line for a line that is not UTF-8 or not such an object, or if there is none.
+    """
+    prompts = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        where = f"{path} line {number}"
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\r")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{where} is not UTF-8: byte 0x{line[error.start]:02x} at column {error.start}") from None
+        if text.strip():
+            prompts.append(_asked(text, where, path.parent) if path.suffix == ".jsonl" else Asked(text))
+    if not prompts:
+        raise ValueError(f"{path} has no prompts in it")
+    return prompts
+
+
+def _asked(text: str, where: str, folder: pathlib.Path) -> Asked:
+    try:
+        row = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where} is not JSON: {error}") from None
+    names = {"prompt": str, "messages": list}
+    kinds = [name for name in names if isinstance(row, dict) and name in row]
+    if len(kinds) != 1 or not isinstance(row[kinds[0]], names[kinds[0]]):
+        raise ValueError(f"{where}: expected {EXPECTED}; found {text[:80]}")
+    adapter = row.get("adapter", "")
+    if adapter is not None and not isinstance(adapter, str):
+        raise ValueError(f"{where}: adapter is {adapter!r}, not a directory or null")
+    return Asked(row[kinds[0]], folder / adapter if adapter else adapter)
