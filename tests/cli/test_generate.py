@@ -11,7 +11,8 @@ from seal_jax.cli import main
 from seal_jax.cli.prompt_file import Asked, read_prompts
 from seal_jax.data.worlds.tokenizer import build
 
-TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+TEMPLATE = """{% for m in messages %}{{ m.role }}: {{ m.content }}
+{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"""
 
 
 @pytest.fixture(scope="module")
