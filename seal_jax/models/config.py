@@ -36,6 +36,8 @@ class Config:
 
     Sizes are in elements, `sliding_windows` in tokens (None: full attention), one entry per layer.
 
+    max_position: the positions the model takes, those that a rotary scaling adds included.
+
     norm: "rms", or "layer" with mean and bias; it multiplies by `norm_offset + scale`. residual: "sequential" (norm
     before attention and before the MLP), "sandwich" (also after each), or "parallel" (both read the layer's input).
     rotary_dim: channels of a head that turn (None: all, 0: no rotary positions); layers with a window turn by

@@ -27,7 +27,6 @@ class _Setting(NamedTuple):
     plain: np.ndarray
     dim: int
     theta: float
-    max_position: int
     scaling: RopeScaling
     length: jax.Array | int
 
@@ -67,8 +66,8 @@ def _longrope(s: _Setting) -> jax.Array:
 
 
 def _dynamic(s: _Setting) -> jax.Array:
-    """Dynamic NTK: a base that grows with what the sequence has beyond `max_position`."""
-    stretch = jnp.maximum(jnp.asarray(s.length, jnp.float32) / s.max_position, 1.0)
+    """Dynamic NTK: a base that grows with what the sequence has beyond the original context."""
+    stretch = jnp.maximum(jnp.asarray(s.length, jnp.float32) / s.scaling.original_max_position, 1.0)
     stretch = s.scaling.factor * stretch - (s.scaling.factor - 1)
     exponents = np.arange(0, s.dim, 2) / (s.dim - 2)  # of theta * stretch ** (dim / (dim - 2))
     return jnp.asarray(s.plain, jnp.float32) * stretch ** jnp.asarray(-exponents, jnp.float32)
@@ -117,7 +116,7 @@ def inverse_frequencies(config: Config, length: jax.Array | int = 1, *, window: 
     plain = 1.0 / theta ** (np.arange(0, dim, 2, dtype=np.float64) / dim)
     if scaling is None:
         return plain.astype(np.float32)
-    return SCALINGS[scaling.kind](_Setting(plain, dim, theta, config.max_position, scaling, length)).astype(np.float32)
+    return SCALINGS[scaling.kind](_Setting(plain, dim, theta, scaling, length)).astype(np.float32)
 
 
 def _rope_of(config: Config, window: bool) -> tuple[float, RopeScaling | None]:

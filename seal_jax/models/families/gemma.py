@@ -12,7 +12,16 @@ from typing import Any
 from seal_jax.models.config import Config, RopeScaling
 from seal_jax.models.families.family import DECODER, Family, decoder_modules
 from seal_jax.models.families.fields import Fields
-from seal_jax.models.families.rotary import kind_of, read_rope, read_scaling, rope_object, write_rope, write_scaling
+from seal_jax.models.families.rotary import (
+    context,
+    kind_of,
+    read_rope,
+    read_scaling,
+    rope_object,
+    stated_context,
+    write_rope,
+    write_scaling,
+)
 from seal_jax.models.families.windows import FULL, SLIDING, read_windows, write_windows
 
 _GLOBAL_THETA, _LOCAL_THETA = 1_000_000.0, 10_000.0  # of Gemma 3, where its config.json has none
@@ -92,11 +101,13 @@ def _read_two_ropes(fields: Fields, dim: int) -> dict[str, Any]:
     for each in (scaling, window):
         each.choice("truncate", (True,), True)  # transformers looks for it where it is not
     theta = fields.number("rope_theta", _GLOBAL_THETA)
+    found, local = (read_scaling(each, fields, dim, _share(each)) for each in (scaling, window))
     return {
+        "max_position": context(fields.integer("max_position_embeddings"), found),
         "rope_theta": scaling.number("rope_theta", full.number("rope_theta", theta)),
-        "rope_scaling": read_scaling(scaling, fields, dim, _share(scaling)),
+        "rope_scaling": found,
         "window_rope_theta": window.number("rope_theta", fields.number("rope_local_base_freq", _LOCAL_THETA)),
-        "window_rope_scaling": read_scaling(window, fields, dim, _share(window)),
+        "window_rope_scaling": local,
     }
 
 
@@ -113,6 +124,7 @@ def _write3(config: Config) -> dict[str, Any]:
     full = _write_set(config.rope_theta, config.rope_scaling)
     return {
         **values,
+        "max_position_embeddings": stated_context(config),
         "rope_parameters": {FULL: full, SLIDING: _write_set(config.window_rope_theta, config.window_rope_scaling)},
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 from seal_jax.models.config import Config
 from seal_jax.models.families.family import Family
 from seal_jax.models.families.fields import Fields
-from seal_jax.models.families.rotary import read_rope, rope_object, write_scaling, write_share
+from seal_jax.models.families.rotary import read_rope, rope_object, write_context, write_share
 
 _LAYER = "gpt_neox.layers.{}"
 _MODULES = {
@@ -49,7 +49,7 @@ def _write(config: Config) -> dict[str, Any]:
         "use_parallel_residual": config.residual == "parallel",
         _THETA: config.rope_theta,
         _SHARE: write_share(config),
-        "rope_scaling": write_scaling(config.rope_scaling),
+        **write_context(config),
     }
 
 

@@ -11,7 +11,8 @@ from seal_jax.models.config import Config, RopeScaling
 from seal_jax.models.families.fields import Fields
 from seal_jax.models.rope import SCALINGS
 
-_HARMLESS = {"finetuned"}  # of YaRN's first release: whether the checkpoint was trained further
+# Read by others, and, of YaRN's first release, whether the checkpoint was trained further.
+_HARMLESS = {"rope_theta", "partial_rotary_factor", "finetuned"}
 
 
 def rope_object(fields: Fields) -> Fields:
@@ -29,7 +30,7 @@ def read_rope(
     default_share: float = 1.0,
     partial: bool = False,
 ) -> dict[str, Any]:
-    """`rope_theta`, `rope_scaling` and, where only some channels turn, `rotary_dim` of `Config`.
+    """`rope_theta`, `rope_scaling`, `rotary_dim` and `max_position` of `Config`.
 
     theta, share: what the family calls these two outside of the object; partial: whether its attention can turn only
     the first channels of a head. Raises CheckpointError naming a field that is wrong or not supported.
@@ -44,11 +45,19 @@ def read_rope(
         at, name = (scaling, "partial_rotary_factor") if scaling.raw("partial_rotary_factor") else (fields, share)
         raise at.refuse(name, "at most 1.0" if partial or proportional else "1.0")
     dim = head_dim if proportional else int(head_dim * turning)
+    found = read_scaling(scaling, fields, dim, turning)
     return {
         "rope_theta": scaling.number("rope_theta", fields.number(theta, 10000.0)),
-        "rope_scaling": read_scaling(scaling, fields, dim, turning),
+        "rope_scaling": found,
         "rotary_dim": None if dim == head_dim else dim,
+        "max_position": context(fields.integer("max_position_embeddings"), found),
     }
+
+
+def context(stated: int, *scalings: RopeScaling | None) -> int:
+    """The positions a model takes: for two kinds `max_position_embeddings` is, or may be, that before scaling."""
+    stretched = (s for s in scalings if s is not None and s.kind in ("dynamic", "yarn"))
+    return max([stated, *(int(s.original_max_position * s.factor) for s in stretched)])
 
 
 def kind_of(scaling: Fields) -> str:
@@ -81,7 +90,8 @@ def _factor(scaling: Fields, fields: Fields, original: int, dim: int) -> dict[st
 def _read_dynamic(scaling: Fields, fields: Fields, original: int, dim: int) -> dict[str, Any]:
     if dim <= 2:
         raise scaling.refuse("rope_type", f"another kind: dynamic scaling needs more than the {dim} channels that turn")
-    return {"factor": scaling.number("factor")}
+    # What it stretches is the context of the config.json, whatever else is said there.
+    return {"factor": scaling.number("factor"), "original_max_position": fields.integer("max_position_embeddings")}
 
 
 def _read_llama3(scaling: Fields, fields: Fields, original: int, dim: int) -> dict[str, Any]:
@@ -90,6 +100,8 @@ def _read_llama3(scaling: Fields, fields: Fields, original: int, dim: int) -> di
 
 
 def _read_yarn(scaling: Fields, fields: Fields, original: int, dim: int) -> dict[str, Any]:
+    if dim % 2:
+        raise scaling.refuse("rope_type", f"another kind: yarn needs an even number of channels that turn, not {dim}")
     return {
         "factor": scaling.number("factor", fields.integer("max_position_embeddings") / original),
         "original_max_position": original,
@@ -151,7 +163,19 @@ def write_scaling(scaling: RopeScaling | None) -> dict[str, Any] | None:
 
 def write_rope(config: Config) -> dict[str, Any]:
     """The inverse of `read_rope` for families that turn whole heads."""
-    return {"rope_theta": config.rope_theta, "rope_scaling": write_scaling(config.rope_scaling)}
+    return {"rope_theta": config.rope_theta, **write_context(config)}
+
+
+def write_context(config: Config) -> dict[str, Any]:
+    """`rope_scaling` and the `max_position_embeddings` that goes with it."""
+    return {"rope_scaling": write_scaling(config.rope_scaling), "max_position_embeddings": stated_context(config)}
+
+
+def stated_context(config: Config) -> int:
+    """The inverse of `context`: what `max_position_embeddings` has to be."""
+    scalings = (config.rope_scaling, config.window_rope_scaling)
+    dynamic = [s.original_max_position for s in scalings if s is not None and s.kind == "dynamic"]
+    return dynamic[0] if dynamic else config.max_position
 
 
 def write_share(config: Config) -> float:
