@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from seal_jax import adapters, models
+from seal_jax.data.squad import Passage
 from seal_jax.models import sizes
 from seal_jax.runtime.resources import Need
+from seal_jax.seal.edits import edit_prompt
 from seal_jax.seal.settings import Inner, PolicyUpdate, Settings
 from seal_jax.training.loss import LOGITS_BYTES
 
+QUESTION = 64
+"""Tokens that a question's prompt is taken to have."""
 ONE_DEVICE = {"data": 1, "fsdp": 1, "model": 1}
 
 
@@ -24,6 +28,14 @@ class Texts(NamedTuple):
     passage: int
     prompt: int
     questions: int
+
+
+def longest(tokenizer: Any, passages: Sequence[Passage], settings: Settings) -> Texts:
+    """The lengths of the longest passage, by characters, and of its prompt; nothing is truncated."""
+    most = max(passages, key=lambda p: len(p.context))
+    prompt = edit_prompt(most, settings.edits.kind, tokenizer=tokenizer if settings.edits.chat else None)
+    passage, asked = (len(tokenizer.encode(text)) for text in (most.context, prompt))
+    return Texts(passage, asked, max(len(p.questions) for p in passages))
 
 
 class Footprint(NamedTuple):
@@ -49,6 +61,7 @@ def footprint(
         Need("loading the model", weights, weights, "a smaller model, --dtype bfloat16, or --mesh with fsdp or model"),
         found.writing(weights),
         found.inner_loop(weights, inner),
+        found.answering(weights, inner),
         found.policy_update(weights, policy),
     ]
     return Footprint(sizes.count(params), inner, policy, weights, needs)
@@ -88,6 +101,13 @@ class _Estimates(NamedTuple):
         state = at_once * _training_state(adapter)
         work = at_once * self._step(inner.batch_size, min(length, self.config.max_position), inner.remat)
         return Need("the inner loop", weights + state, weights + state + work, "lower --inner.at-once, --inner.remat")
+
+    def answering(self, weights: int, adapter: int) -> Need:
+        at_once = -(-self.settings.inner.at_once // self.spread)
+        slots = min(QUESTION + self.settings.answering.max_new_tokens, self.config.max_position)
+        cache = sizes.cache_bytes(self.config, at_once * self.texts.questions, slots, self.itemsize)
+        sure = weights + 4 * at_once * adapter
+        return Need("answering", sure, sure + cache, "lower --inner.at-once")
 
     def policy_update(self, weights: int, adapter: int) -> Need:
         policy = self.settings.policy

@@ -46,6 +46,7 @@ def test_less_is_less(found):
         policy=dataclasses.replace(SETTINGS.policy, accumulate=4),
     )
     fewer = sizes.footprint(CONFIG, smaller, "float32", TEXTS).needs
-    assert [n.name for n in fewer] == ["loading the model", "writing edits", "the inner loop", "the policy update"]
+    names = ["loading the model", "writing edits", "the inner loop", "answering", "the policy update"]
+    assert [n.name for n in fewer] == names
     assert all(small.about < large.about for small, large in zip(fewer[1:], found.needs[1:]))
     assert all(need.sure <= need.about for need in (*fewer, *found.needs))
