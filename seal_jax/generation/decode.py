@@ -113,7 +113,7 @@ def _empty(params: Params, bank: Bank | None, config: Config, rows: int, slots: 
     """A cache of nothing: `[R, ...]`, or `[N, R / N, ...]` with a bank."""
     cache = init_cache(config, rows, slots, params["embed_tokens"]["embedding"].dtype)
     cache = cache if bank is None else jax.tree.map(lambda x: _fold(x, bank.count) if x.ndim else x, cache)
-    return jax.tree.map(partial(split_cache, config=config), cache)
+    return split_cache(cache, config)
 
 
 def _fold(x: jax.Array, count: int) -> jax.Array:

@@ -15,6 +15,7 @@ from seal_jax.models import rope
 from seal_jax.models.attention import attend, attend_cached
 from seal_jax.models.cache import write
 from seal_jax.models.config import Config
+from seal_jax.runtime.constraints import split_keys
 
 _gelu_tanh = partial(jax.nn.gelu, approximate=True)
 _gelu = partial(jax.nn.gelu, approximate=False)
@@ -118,7 +119,7 @@ class Attention(nn.Module):
             y = attend(q, k, v, view.mask, scale=scale, softcap=c.attention_softcap)
         else:
             *own, shared = slots
-            own = (write(own[0], k, index), write(own[1], v, index))
+            own = tuple(split_keys(write(o, new, index), c) for o, new in zip(own, (k, v)))
             keys, values = own[0].astype(q.dtype), own[1].astype(q.dtype)
             y = attend_cached(q, keys, values, view.mask, shared, scale=scale, softcap=c.attention_softcap)
             slots = (*own, shared)

@@ -34,11 +34,6 @@ def split_by(x: jax.Array, *axes: Any) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
 
 
-def whole(x: jax.Array) -> jax.Array:
-    """`x` with its last dimension whole on every device: the residual stream, after the sum over `model`."""
-    return split_by(x, None)
-
-
 def gathered(tree: Any, config: Any, after: jax.Array) -> Any:
     """Weights as they are used: gathered over `fsdp`, and split over `model` as they are stored.
 
@@ -89,17 +84,21 @@ def _not_gathered(primitive: Any, *_: Any, **__: Any) -> bool:
     return primitive.name not in ("sharding_constraint", "optimization_barrier", "custom_vjp_call")
 
 
+def split_keys(x: jax.Array, config: Any) -> jax.Array:
+    """Cached keys or values `[..., K, S, head_dim]`, heads over `model` where that splits them, else whole.
+
+    Left to itself, the compiler would split them further where queries are, and gather the cache at the end.
+    """
+    mesh = current_mesh()
+    return x if mesh is None else split_by(x, "model" if heads_of(config, mesh).keys else None, None, None)
+
+
 def split_cache(cache: T, config: Any) -> T:
     """A key/value cache with its rows over `data` and `fsdp`, and its heads over `model` where that splits them."""
     mesh = current_mesh()
     if mesh is None:
         return cache
-    heads = "model" if heads_of(config, mesh).keys else None
-
-    def split(x: jax.Array) -> jax.Array:
-        return split_rows(split_by(x, heads, None, None) if x.ndim >= 4 else x) if x.ndim else x
-
-    return jax.tree.map(split, cache)
+    return jax.tree.map(lambda x: split_rows(split_keys(x, config) if x.ndim >= 4 else x) if x.ndim else x, cache)
 
 
 def split_rows(x: jax.Array) -> jax.Array:
