@@ -109,8 +109,19 @@ def _keep_most(logits: jax.Array, enough: Callable[[jax.Array], jax.Array]) -> j
 def choose(rule: Rule, logits: jax.Array, keys: jax.Array, knobs: Knobs) -> jax.Array:
     """The next token of each row, int32 `[R]`, from logits float32 `[R, V]` and keys `[R]`."""
     if rule.greedy:
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        return _argmax(logits)
     top_p, min_p = knobs.top_p if rule.nucleus else None, knobs.min_p if rule.floor else None
     filtered = filter_logits(logits / knobs.temperature, rule.top_k, top_p, min_p)
     noise = jax.vmap(lambda key: jax.random.gumbel(key, logits.shape[-1:], jnp.float32))(keys)
-    return jnp.argmax(filtered + noise, axis=-1).astype(jnp.int32)
+    return _argmax(filtered + noise)
+
+
+def _argmax(x: jax.Array) -> jax.Array:
+    """`jnp.argmax` over the last axis, int32, in two passes that vectorise: the one of XLA:CPU costs ten times as much.
+
+    `[16, 2048]` takes 12 instead of 150 microseconds of a core, where a whole step of a small model takes 500.
+    """
+    size = x.shape[-1]
+    places = jnp.broadcast_to(jnp.arange(size, dtype=jnp.int32), x.shape)
+    first = jnp.where(x == x.max(axis=-1, keepdims=True), places, size).min(axis=-1)
+    return jnp.minimum(first, size - 1)  # of a row of NaN, which equals nothing
