@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import glob
 import importlib
 import os
 import sys
@@ -54,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def console() -> None:
     """The entry point of the installed command: `main`, then the end of the process with its exit code."""
+    quiet_libtpu()
     code = main()
     if code == INTERRUPTED:
         # Threads of XLA that are still at work crash while the interpreter is taken down.
@@ -61,6 +63,16 @@ def console() -> None:
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def quiet_libtpu() -> None:
+    """Keep libtpu, which `plan` brings, from complaining at every start of JAX on a machine without a TPU.
+
+    It says there that it does not know the TPU's type and host names; both are then given, and change nothing.
+    """
+    if not (glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*")):
+        os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-1")
+        os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 
 
 def _run(name: str, arguments: list[str]) -> int:

@@ -78,9 +78,10 @@ def _notes(found: dict[str, Any]) -> list[str]:
     mesh = ", ".join(f"{axis}={size}" for axis, size in found["mesh"].items())
     devices = f"{found['devices']} x {found['device']}"
     each = found["adapter_parameters"] // max(found["edits"], 1)
+    seconds = sum(program["compile_seconds"] for program in found["programs"])
     versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
     return [
-        f"verdict:     {_line(found | {'compile_seconds': found['tries'][-1]['compile_seconds']}).strip()}",
+        f"verdict:     {_line(found | {'compile_seconds': seconds}).strip()}",
         f"mesh:        {mesh} of {devices}; {found['mesh_reason']}",
         f"model:       {found['parameters']:,} parameters, {found['parameter_bytes'] / GIB:.2f} GiB in bf16",
         f"adapters:    {found['edits']} x {each:,} numbers, {found['adapter_bytes'] / GIB:.2f} GiB in fp32; "

@@ -45,7 +45,7 @@ def abstract_adapters(config: models.Config, settings: Settings, edits: int, mes
     return stacked if mesh is None else _placed(stacked, mesh, config, adapters_spec)
 
 
-def sizes(settings: Settings, config: models.Config, edits: int) -> Sizes:
+def sizes_of(settings: Settings, config: models.Config, edits: int) -> Sizes:
     """What there is of parameters, adapters and optimizer state."""
     params = abstract_params(config)
     stacked = abstract_adapters(config, settings, edits) if edits else {}
@@ -53,7 +53,7 @@ def sizes(settings: Settings, config: models.Config, edits: int) -> Sizes:
     if settings.experiment == "inner_loop":
         begin = lambda adapter: training.begin(adapter, training.Hyper(1e-3, 1)).optimizer  # noqa: E731
         optimizer = jax.eval_shape(jax.vmap(begin), stacked)
-    return Sizes(_count(params), total_bytes(params), _count(stacked), total_bytes(stacked), total_bytes(optimizer))
+    return Sizes(_count(params), _bytes(params), _count(stacked), _bytes(stacked), _bytes(optimizer))
 
 
 def leading(tree: Any, mesh: Mesh) -> Any:
@@ -61,8 +61,7 @@ def leading(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: _on(mesh, x, PartitionSpec(ROWS)), tree)
 
 
-def total_bytes(tree: Any) -> int:
-    """Bytes of all leaves of a tree, each array once."""
+def _bytes(tree: Any) -> int:
     return sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 

@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable
 from typing import Any, Literal
 
+from seal_jax.models import Config
 from seal_jax.models.families import config_from_hf
 from seal_jax.plan import process
-from seal_jax.plan.inputs import abstract_params, total_bytes
+from seal_jax.plan.inputs import sizes_of
 from seal_jax.plan.mesh_choice import axes_of, choose_mesh
 from seal_jax.plan.search import Try, largest
 from seal_jax.plan.settings import Settings
@@ -38,11 +39,12 @@ def plan(
     fits, or of the smallest where none does. Not fitting is a result; ValueError is for what cannot be planned.
     """
     config = config_from_hf(model)
+    _check_context(settings, config)
     topology = parse_topology(settings.topology)
-    choice = choose_mesh(settings.mesh, config, total_bytes(abstract_params(config)), topology)
+    choice = choose_mesh(settings.mesh, config, sizes_of(settings, config, 1).parameter_bytes, topology)
     settings = dataclasses.replace(settings, mesh=choice.spec)
-    sizes = axes_of(choice.spec, topology)
-    unit = math.prod(sizes[axis] for axis in ROWS)
+    axes = axes_of(choice.spec, topology)
+    unit = math.prod(axes[axis] for axis in ROWS)
     _check_edits(edits, unit, settings)
     tries: list[Try] = []
 
@@ -60,6 +62,15 @@ def plan(
     return {**head, **chosen, "mesh_reason": choice.reason, "settings": dataclasses.asdict(settings), "tries": tries}
 
 
+def _check_context(settings: Settings, config: Config) -> None:
+    if settings.experiment == "inner_loop":
+        tokens, what = max(settings.length, settings.line_length), "a sequence"
+    else:
+        tokens, what = settings.prompt_tokens + settings.new_tokens, "a prompt with its new tokens"
+    if tokens > config.max_position:
+        raise ValueError(f"{what} of {tokens} tokens exceeds the model's context of {config.max_position}")
+
+
 def _check_edits(edits: int | str, unit: int, settings: Settings) -> None:
     least = int(settings.experiment == "inner_loop")
     if edits != "max" and (isinstance(edits, str) or edits < least):
@@ -70,4 +81,4 @@ def _check_edits(edits: int | str, unit: int, settings: Settings) -> None:
 
 def _chosen(tries: list[Try]) -> Try:
     fitting = [found for found in tries if found["fits"]]
-    return max(fitting, key=lambda found: found["edits"]) if fitting else tries[0]
+    return max(fitting, key=lambda found: found["edits"]) if fitting else min(tries, key=lambda found: found["edits"])

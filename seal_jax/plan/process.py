@@ -40,9 +40,8 @@ def attempt(settings: Settings, model: dict[str, Any], edits: int, timeout: floa
                 command, env={**os.environ, **ENVIRONMENT}, capture_output=True, text=True, timeout=timeout, check=False
             )
         except subprocess.TimeoutExpired:
-            raise ValueError(
-                f"compiling for {edits} edits took over {timeout:.0f} s; give more with --timeout"
-            ) from None
+            message = f"{edits} edits: not compiled within {timeout:.0f} s; give it more with --timeout"
+            raise ValueError(message) from None
         if ended.returncode or not result.exists():
             raise ValueError(f"the compiler's process {_ending(ended.returncode)}: {_last_lines(ended.stderr)}")
         found = json.loads(result.read_text())

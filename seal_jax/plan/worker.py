@@ -61,7 +61,7 @@ def attempt(settings: Settings, model: dict[str, Any], edits: int) -> dict[str, 
         "mesh": dict(mesh.shape),
         "device": devices[0].device_kind,
         "devices": len(devices),
-        **inputs.sizes(settings, config, edits)._asdict(),
+        **inputs.sizes_of(settings, config, edits)._asdict(),
         "versions": {name: version(name) for name in ("jax", "jaxlib", "libtpu", "flax")},
     }
 
