@@ -22,9 +22,9 @@ from seal_jax.models.errors import CheckpointError
 from seal_jax.models.families import config_from_hf, config_to_hf, family_of, written_as
 from seal_jax.models.hub import local_folder
 from seal_jax.models.layout import Leaf, leaves
-from seal_jax.models.tensors import DTYPES, TensorFiles, copy_finite, model_files, read_json, write_json, write_tensors
+from seal_jax.models.loading import load_params
+from seal_jax.models.tensors import DTYPES, TensorFiles, model_files, read_json, write_json, write_tensors
 from seal_jax.models.transformer import Params
-from seal_jax.runtime.placement import param_spec
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 _HUB_PATTERNS = ("*.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "*.jinja")
@@ -46,19 +46,17 @@ def from_pretrained(
 ) -> Model:
     """Load a checkpoint from a local directory or, where no such directory exists, from the hub by name.
 
-    dtype: of every parameter ("float32", "bfloat16", "float16"). mesh: place the parameters by the rules of
-    `runtime.mesh`. fill: makes a tensor that the checkpoint lacks, from its HF name and its shape in the file, so
-    that a config.json alone gives random weights of that size; without it a missing tensor is an error.
+    dtype: of every parameter ("float32", "bfloat16", "float16"). mesh: split the parameters over it by the rules of
+    `runtime.placement`; each process reads what its own devices keep. fill: makes a tensor that the checkpoint lacks,
+    from its HF name and its shape in the file, so that a config.json alone gives random weights of that size; without
+    it a missing tensor is an error.
     Layers come stacked `[L, ...]`.
 
     Raises CheckpointError naming the file, tensor or field that is wrong and what is accepted.
     """
     target = _float_dtype(dtype)
     opened = open_checkpoint(path, complete=fill is None)
-    params: Params = {}
-    for leaf in leaves(opened.config):
-        array = _load_leaf(leaf, opened.files, target, fill)
-        _insert(params, leaf.path.split("/"), _place(array, leaf.path, mesh, opened.config))
+    params = load_params(opened.files, opened.config, target, mesh, fill)
     return Model(opened.config, params, opened.tokenizer())
 
 
@@ -144,36 +142,6 @@ def _ignored(name: str, files: TensorFiles, config: Config) -> bool:
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"tensor{'s' if len(names) > 1 else ''} {', '.join(map(repr, names[:3]))}{more}"
-
-
-def _load_leaf(leaf: Leaf, files: TensorFiles, dtype: np.dtype, fill: Any) -> np.ndarray:
-    array = _aligned_empty(leaf.shape, dtype)
-    for i, name in enumerate(leaf.names):
-        tensor = files.read(name) if name in files else np.asarray(fill(name, leaf.tensor_shape))
-        source = f"{files.path(name)}: tensor {name!r}" if name in files else f"fill({name!r})"
-        copy_finite(array[i] if leaf.stacked else array, tensor.T if leaf.transposed else tensor, source)
-    return array
-
-
-def _aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Uninitialised memory on a 64-byte boundary, which the CPU backend takes over without a copy."""
-    size = math.prod(shape) * dtype.itemsize
-    buffer = np.empty(size + 64, np.uint8)
-    start = -buffer.ctypes.data % 64
-    return buffer[start : start + size].view(dtype).reshape(shape)
-
-
-def _place(array: np.ndarray, path: str, mesh: jax.sharding.Mesh | None, config: Config) -> jax.Array:
-    if mesh is None:
-        return jax.device_put(array)
-    keys = tuple(jax.tree_util.DictKey(part) for part in path.split("/"))
-    return jax.device_put(array, jax.sharding.NamedSharding(mesh, param_spec(keys, array, mesh, config)))
-
-
-def _insert(tree: Params, parts: list[str], value: Any) -> None:
-    for part in parts[:-1]:
-        tree = tree.setdefault(part, {})
-    tree[parts[-1]] = value
 
 
 def _load_tokenizer(folder: Path) -> Any:

@@ -17,7 +17,8 @@ from seal_jax.models.families import config_to_hf, written_as
 from seal_jax.models.hf import Checkpoint, open_checkpoint, write_settings
 from seal_jax.models.layout import Leaf, leaves
 from seal_jax.models.peft import read_adapter
-from seal_jax.models.tensors import DTYPES, copy_finite, write_tensors
+from seal_jax.models.stored import DTYPES, copy_finite
+from seal_jax.models.tensors import write_tensors
 
 Item = tuple[str, Callable[[], np.ndarray], int]
 

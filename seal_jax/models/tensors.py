@@ -8,27 +8,34 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes  # noqa: F401  registers bfloat16 with numpy
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from seal_jax.models.errors import CheckpointError
+from seal_jax.models.stored import DTYPES, Index, StoredFile
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a UTF-8 file. Raises CheckpointError naming the file."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; a checkpoint directory has config.json and {SINGLE}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: not a JSON object in UTF-8 ({error})") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: holds a {type(values).__name__}; expected a JSON object")
+    return values
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Readers disagree about which of two equal keys counts, so there must not be any."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(n for n in names if names.count(n) > 1)!r} is there twice")
     return values
 
 
@@ -40,65 +47,59 @@ class TensorFiles:
 
         rename: the name by which a stored tensor is known here; None for one to leave out.
         """
-        self._handles: dict[str, tuple[Path, Any]] = {}
-        self._stored: dict[str, str] = {}
+        self._found: dict[str, tuple[StoredFile, str]] = {}
         for path in paths:
-            handle = _open(path)
-            for stored in handle.keys():  # noqa: SIM118  not a dict
+            file = StoredFile(path)
+            for stored in file.entries:
                 name = stored if rename is None else rename(stored)
                 if name is None:
                     continue
-                if name in self._handles:
-                    raise CheckpointError(f"tensor {name!r} is both in {self._handles[name][0]} and in {path}")
-                self._handles[name], self._stored[name] = (path, handle), stored
+                if name in self._found:
+                    raise CheckpointError(f"tensor {name!r} is both in {self.path(name)} and in {path}")
+                self._found[name] = (file, stored)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._handles)
+        return iter(self._found)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._handles
+        return name in self._found
 
     def path(self, name: str) -> Path:
         """The file that holds a tensor."""
-        return self._handles[name][0]
+        return self._found[name][0].path
 
     def check(self, name: str, shape: tuple[int, ...]) -> None:
         """Compare shape and dtype in the header; raises CheckpointError naming file and tensor."""
-        path, handle = self._handles[name]
-        header = handle.get_slice(self._stored[name])
-        if tuple(header.get_shape()) != shape:
-            raise CheckpointError(
-                f"{path}: tensor {name!r} has shape {tuple(header.get_shape())}; the config asks for {shape}"
-            )
-        if header.get_dtype() not in DTYPES:
+        file, stored = self._found[name]
+        entry = file.entries[stored]
+        if entry.shape != shape:
+            raise CheckpointError(f"{file.path}: tensor {name!r} has shape {entry.shape}; the config asks for {shape}")
+        if entry.dtype not in DTYPES:
             accepted = ", ".join(DTYPES)
-            raise CheckpointError(f"{path}: tensor {name!r} has dtype {header.get_dtype()}; accepted: {accepted}")
+            raise CheckpointError(f"{file.path}: tensor {name!r} has dtype {entry.dtype}; accepted: {accepted}")
+
+    def copy(self, name: str, index: Index, target: np.ndarray, *, transposed: bool = False) -> None:
+        """Fill `target` with the part `index` of a tensor that has been checked, reading no other part of the file.
+
+        See `StoredFile.copy`. Raises CheckpointError for NaN and inf.
+        """
+        file, stored = self._found[name]
+        file.copy(stored, index, target, f"{file.path}: tensor {name!r}", transposed=transposed)
 
     def read(self, name: str) -> np.ndarray:
-        """The tensor as stored."""
-        return self._handles[name][1].get_tensor(self._stored[name])
+        """A tensor that has been checked, as stored. Raises CheckpointError for NaN and inf."""
+        file, stored = self._found[name]
+        entry = file.entries[stored]
+        array = np.empty(entry.shape, entry.numpy_dtype())
+        self.copy(name, tuple(slice(0, n) for n in entry.shape), array)
+        return array
 
     def read_as(self, name: str, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """The tensor in another dtype, after `check`. Raises CheckpointError also for NaN and inf."""
         self.check(name, shape)
         array = np.empty(shape, np.dtype(dtype))
-        copy_finite(array, self.read(name), f"{self.path(name)}: tensor {name!r}")
+        self.copy(name, tuple(slice(0, n) for n in shape), array)
         return array
-
-
-def copy_finite(target: np.ndarray, tensor: np.ndarray, source: str) -> None:
-    """`target[...] = tensor` in the dtype of `target`; CheckpointError naming `source` if that has NaN or inf."""
-    with np.errstate(over="ignore"):  # the line below says so better
-        target[...] = tensor
-    if not np.isfinite(target).all():
-        raise CheckpointError(f"{source} has NaN or inf as {target.dtype}; expected finite values")
-
-
-def _open(path: Path) -> Any:
-    try:
-        return safe_open(path, framework="np")
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: not a complete safetensors file ({error})") from error
 
 
 def model_files(folder: Path) -> list[Path]:

@@ -19,7 +19,8 @@ from seal_jax.models.layout import Leaf, leaves
 from seal_jax.models.paths import member
 from seal_jax.models.peft.names import PREFIX, SIDES, by_module, module_names, spellings, tensor_name, what_else
 from seal_jax.models.peft.settings import Settings, read_settings
-from seal_jax.models.tensors import TensorFiles, copy_finite, read_json
+from seal_jax.models.stored import copy_finite
+from seal_jax.models.tensors import TensorFiles, read_json
 from seal_jax.models.transformer import Params
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"

@@ -16,7 +16,8 @@ from seal_jax.models.layout import Leaf, leaves
 from seal_jax.models.peft.loading import CONFIG, TENSORS
 from seal_jax.models.peft.names import module_names, tensor_name
 from seal_jax.models.peft.settings import read_settings
-from seal_jax.models.tensors import DTYPES, copy_finite, save_tensors, write_json
+from seal_jax.models.stored import DTYPES, copy_finite
+from seal_jax.models.tensors import save_tensors, write_json
 
 Layout = Literal["peft", "vllm"]
 
