@@ -105,6 +105,72 @@ def test_absent_fields_mean_what_transformers_takes_them_for(values):
     assert dataclasses.replace(ours, **plain) == dataclasses.replace(full, **plain)
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (LLAMA, {"num_kv_heads": 2, "qkv_bias": False, "norm": "rms", "residual": "sequential", "gated_mlp": True}),
+        ({**LLAMA, "attention_bias": True}, {"qkv_bias": True, "output_bias": True, "mlp_bias": False}),
+        ({**LLAMA, "rope_scaling": LLAMA3}, {"rope_scaling": models.RopeScaling("llama3", 32.0, 1.0, 4.0, 16)}),
+        ({**MISTRAL, "sliding_window": 5}, {"sliding_windows": (5, 5), "qkv_bias": False}),
+        ({**MISTRAL, "sliding_window": None}, {"sliding_windows": None}),
+        (QWEN2, {"qkv_bias": True, "output_bias": False, "sliding_windows": None}),
+        (QWEN3, {"qk_norm": True, "head_dim": 128, "qkv_bias": False}),
+        (GEMMA, {"norm_offset": 1.0, "embedding_scale": 32**0.5, "head_dim": 256, "residual": "sequential"}),
+        ({**GEMMA, "hidden_act": "gelu"}, {"activation": "gelu_pytorch_tanh"}),
+        (
+            GEMMA2,
+            {
+                "residual": "sandwich",
+                "attention_softcap": 50.0,
+                "logit_softcap": 30.0,
+                "query_scalar": 256.0,
+                "sliding_windows": (4096, None),
+                "tie_embeddings": True,
+            },
+        ),
+        (
+            GEMMA3,
+            {
+                "qk_norm": True,
+                "attention_softcap": None,
+                "sliding_windows": (*(4096,) * 5, None, 4096),
+                "rope_theta": 1e6,
+                "window_rope_theta": 1e4,
+            },
+        ),
+        (
+            NEOX,
+            {
+                "residual": "parallel",
+                "rotary_dim": 2,
+                "fused_qkv": True,
+                "gated_mlp": False,
+                "norm": "layer",
+                "norm_eps": 1e-5,
+                "tie_embeddings": False,
+            },
+        ),
+        ({**NEOX, "use_parallel_residual": False, "rotary_pct": 1.0}, {"residual": "sequential", "rotary_dim": None}),
+        (
+            NEO,
+            {
+                "learned_positions": True,
+                "rotary_dim": 0,
+                "query_scalar": 1.0,
+                "sliding_windows": (None, 256),
+                "intermediate_size": 128,
+                "qkv_bias": False,
+                "output_bias": True,
+                "tie_embeddings": True,
+            },
+        ),
+    ],
+)
+def test_config_says_what_the_family_is(values, expected):
+    config = config_from_hf(values)
+    assert {name: getattr(config, name) for name in expected} == expected
+
+
 @pytest.mark.parametrize("first", [0, 1, 2, 28])
 def test_windows_without_layer_types_start_at_max_window_layers(first):
     values = {**QWEN2, "use_sliding_window": True, "sliding_window": 5, "max_window_layers": first}

@@ -84,12 +84,22 @@ def test_round_trip_is_exact(row, saved):
     jax.tree.map(np.testing.assert_array_equal, again.params, row.ours.params)
 
 
+def test_bfloat16_checkpoint_is_read_and_written_bit_for_bit(row, tmp_path):
+    half = {name: p.detach().to(torch.bfloat16) for name, p in row.theirs.state_dict().items()}
+    row.theirs.save_pretrained(tmp_path / "theirs", state_dict=half)
+    ours = models.from_pretrained(tmp_path / "theirs", dtype="bfloat16")
+    models.save_pretrained(tmp_path / "ours", ours.config, ours.params)
+    before, after = (load_file(tmp_path / side / "model.safetensors") for side in ("theirs", "ours"))
+    assert {str(t.dtype) for t in after.values()} == {"bfloat16"}
+    for name, tensor in after.items():
+        np.testing.assert_array_equal(tensor.view(np.uint16), before[name].view(np.uint16), err_msg=name)
+
+
 def test_bfloat16_errs_no_more_than_transformers_in_bfloat16(row):
     """Weights rounded to bfloat16 on both sides; the error is against float32 arithmetic on those rounded weights.
 
-    Ours keeps norms, softmax, rotary angles and logits in float32 where transformers rounds some of them, so its error
-    is about as large; twice theirs leaves room for the luck of 20 rounded positions. A wrong dtype for one norm or for
-    the embedding scale is ten times that.
+    Ours keeps softmax, rotary angles and logits in float32 where transformers rounds some of them. The ratio of the two
+    errors was 0.7 to 1.25 in these rows; 1.5 leaves room for the luck of few positions.
     """
     tokens, mask = batch()
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), row.ours.params)
@@ -100,7 +110,7 @@ def test_bfloat16_errs_no_more_than_transformers_in_bfloat16(row):
     theirs = type(row.theirs)(row.theirs.config).eval()
     theirs.load_state_dict(row.theirs.state_dict())
     their_error = rms(their_logits(theirs.to(torch.bfloat16), tokens, mask)[mask] - exact)
-    assert 0 < rms(got - exact) < 2 * their_error < 0.2 * exact.std()
+    assert 0 < rms(got - exact) < 1.5 * their_error < 0.05 * exact.std()
 
 
 def adapted_logits(row, adapter, tokens, mask):

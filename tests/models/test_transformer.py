@@ -9,12 +9,23 @@ import numpy as np
 import pytest
 
 from seal_jax import models
-from seal_jax.models import rope
-from seal_jax.models.attention import causal_mask, positions_of
+from seal_jax.models.attention import attend, causal_mask, positions_of
+from seal_jax.models.transformer import _embed
 
 FULL = models.Config("llama", 64, 32, 48, 3, 4, 2, 8, 128, tie_embeddings=True)
 MIXED = models.Config(
-    "qwen3", 64, 32, 48, 3, 4, 2, 12, 128, qk_norm=True, qkv_bias=True, output_bias=True, sliding_windows=(None, 4, 3)
+    *("gemma3_text", 64, 32, 48, 3, 4, 2, 12, 128),
+    qk_norm=True,
+    qkv_bias=True,
+    output_bias=True,
+    sliding_windows=(None, 4, 3),
+    window_rope_theta=100.0,
+    residual="sandwich",
+    attention_softcap=5.0,
+    logit_softcap=10.0,
+)
+LEARNED = models.Config(
+    *("gpt_neo", 64, 32, 48, 2, 4, 4, 8, 12), norm="layer", rotary_dim=0, learned_positions=True, gated_mlp=False
 )
 B, T = 3, 10
 
@@ -168,6 +179,8 @@ def test_init_is_as_documented():
         ({"num_kv_heads": 3}, "num_kv_heads=3"),
         ({"head_dim": 7}, "head_dim=7"),
         ({"sliding_windows": (4,)}, "1 entries for 3 layers"),
+        ({"rotary_dim": 9}, "rotary_dim=9 does not fit into head_dim=8"),
+        ({"fused_qkv": True}, "num_kv_heads=4, not 2"),
     ],
 )
 def test_impossible_config_is_refused(change, named):
@@ -187,13 +200,41 @@ def test_mask_is_causal_within_the_window():
     np.testing.assert_array_equal(got, [[1, 0, 0, 0], [1, 0, 0, 0], [1, 0, 1, 0], [0, 0, 1, 1]])
 
 
-def test_rope_scalings_slow_the_slow_channels_only():
-    plain = rope.inverse_frequencies(FULL)
-    np.testing.assert_allclose(plain, 10000.0 ** (-np.arange(0, 8, 2) / 8), rtol=1e-6)
-    linear = dataclasses.replace(FULL, rope_scaling=models.RopeScaling("linear", 4.0))
-    np.testing.assert_allclose(rope.inverse_frequencies(linear), plain / 4, rtol=1e-6)
-    llama3 = dataclasses.replace(FULL, rope_scaling=models.RopeScaling("llama3", 8.0, 1.0, 4.0, 64))
-    ratio = rope.inverse_frequencies(llama3) / plain
-    assert ratio[0] == 1
-    assert 1 / 8 < ratio[1] < 1
-    np.testing.assert_allclose(ratio[2:], 1 / 8, rtol=1e-6)
+def test_learned_positions_follow_the_mask_and_end_with_a_nan():
+    params = models.init(jax.random.key(0), LEARNED)
+    assert params["embed_positions"]["embedding"].shape == (12, 32)
+    tokens = jnp.tile(jax.random.randint(jax.random.key(1), (1, 14), 0, 64), (2, 1))
+    mask = jnp.arange(14)[None] >= jnp.array([[2], [0]])
+    logits = forward(params, LEARNED, tokens, mask)
+    np.testing.assert_allclose(logits[0, 2:], forward(params, LEARNED, tokens[:1, 2:])[0], atol=1e-5)
+    assert np.isnan(logits[1, 12:]).all()  # not the last position again, as a clamped index would give
+
+
+def test_embedding_scale_is_rounded_to_the_dtype_of_the_embedding():
+    """As transformers does: sqrt(3072) is 55.5 in bfloat16."""
+    config = dataclasses.replace(FULL, embedding_scale=3072**0.5)
+    table = jax.random.normal(jax.random.key(0), (64, 32)).astype(jnp.bfloat16)
+    tokens = jnp.arange(64)[None]
+    got = _embed({"embed_tokens": {"embedding": table}}, config, tokens, tokens)
+    np.testing.assert_array_equal(got[0], table * jnp.bfloat16(55.5))
+    exact = _embed({"embed_tokens": {"embedding": table.astype(jnp.float32)}}, config, tokens, tokens)
+    np.testing.assert_array_equal(exact[0], table.astype(jnp.float32) * np.float32(3072**0.5))
+
+
+def test_a_fresh_norm_with_an_offset_multiplies_by_one():
+    params = models.init(jax.random.key(0), dataclasses.replace(FULL, norm_offset=1.0))
+    assert (params["norm"]["scale"] == 0).all()
+    assert (params["layers"]["input_layernorm"]["scale"] == 0).all()
+
+
+def test_scale_and_soft_cap_of_attention_logits():
+    """Against the formula in float64, with as many key/value heads as query heads."""
+    q, k, v = np.random.default_rng(0).normal(size=(3, 1, 5, 2, 4)) * 3
+    mask = np.tril(np.ones((5, 5), bool))
+    logits = 2.0 * np.tanh(np.einsum("btnd,bsnd->bnts", q, k) * 0.7 / 2.0)
+    weights = np.where(mask, np.exp(logits), 0)
+    weights /= weights.sum(-1, keepdims=True)
+    got = attend(
+        *(jnp.asarray(x, jnp.float32) for x in (q, k, v)), jnp.asarray(mask)[None, None], scale=0.7, softcap=2.0
+    )
+    np.testing.assert_allclose(got, np.einsum("bnts,bsnd->btnd", weights, v), atol=1e-5)
