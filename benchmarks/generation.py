@@ -56,7 +56,7 @@ def run(
             "new_tokens": NEW[size],
             "prompt_tokens": PROMPT,
             "batch": {b: _against_transformers(reference, params, size, b, rounds) for b in batches},
-            "adapters": _adapters(params, size, max(batches), rounds),
+            "adapters": _adapters(params, size, max(batches), min(rounds, 3)),
         }
     return result
 

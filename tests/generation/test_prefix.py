@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seal_jax import adapters, generation, models
-from seal_jax.generation import decode, engine
+from seal_jax.generation import decode, engine, settings
 
 CONFIG = models.Config("llama", 64, 32, 48, 2, 4, 2, 8, 128)
 WINDOWED = models.Config("mistral", 64, 32, 48, 2, 4, 2, 8, 128, sliding_windows=(6, None))
@@ -115,6 +115,20 @@ def test_chunks_share_one_program(params):
         generation.generate(params, CONFIG, [prompt], None, 4, eos=(), prefill_chunk=8)
     # The first chunk makes the cache and the others fill it; room for 40 and for 48 tokens.
     assert decode.extend._cache_size() == 4
+
+
+def test_a_chunk_bounds_the_memory(params):
+    """Of activations: a chunk of 16 takes a fraction of what 96 tokens at once take."""
+    order = settings.order_of(CONFIG, (0.0, None, 1.0), (), (), None, {})
+    tokens = np.ones((4, 96), np.int32)
+    cache = jax.eval_shape(lambda: models.init_cache(CONFIG, 4, 96))
+
+    def temporary(columns, cache):
+        part = tokens[:, :columns]
+        lowered = decode.extend.lower(params, None, (), cache, part, part == 1, program=order.program, slots=96)
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(16, cache) < temporary(96, None) / 4
 
 
 @pytest.fixture(scope="module")
