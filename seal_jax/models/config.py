@@ -42,10 +42,11 @@ class Config:
     before attention and before the MLP), "sandwich" (also after each), or "parallel" (both read the layer's input).
     rotary_dim: channels of a head that turn (None: all, 0: no rotary positions); layers with a window turn by
     `window_rope_theta` and `window_rope_scaling` where the former is not None. learned_positions: an embedding of
-    `max_position` positions is added, and a row that goes beyond them is NaN (callers check before). query_scalar: attention logits are divided by its
-    square root (None: head_dim). attention_softcap, logit_softcap: cap * tanh(x / cap) of attention logits and of the
-    model's logits. embedding_scale multiplies embedded tokens, rounded to their dtype. gated_mlp: act(gate(x)) * up(x)
-    in place of act(up(x)). fused_qkv: one kernel with columns `[heads, 3, head_dim]`.
+    `max_position` positions is added, and a row that goes beyond them is NaN (callers check before). query_scalar:
+    attention logits are divided by its square root (None: head_dim). attention_softcap, logit_softcap: cap *
+    tanh(x / cap) of attention logits and of the model's logits. embedding_scale multiplies embedded tokens, rounded to
+    their dtype. gated_mlp: act(gate(x)) * up(x) in place of act(up(x)). fused_qkv: one kernel with columns
+    `[heads, 3, head_dim]`.
 
     Raises ValueError for sizes that do not go together.
     """

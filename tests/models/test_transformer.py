@@ -10,6 +10,7 @@ import pytest
 
 from seal_jax import models
 from seal_jax.models.attention import attend, causal_mask, positions_of
+from seal_jax.models.layers import Norm
 from seal_jax.models.transformer import _embed
 
 FULL = models.Config("llama", 64, 32, 48, 3, 4, 2, 8, 128, tie_embeddings=True)
@@ -219,6 +220,19 @@ def test_embedding_scale_is_rounded_to_the_dtype_of_the_embedding():
     np.testing.assert_array_equal(got[0], table * jnp.bfloat16(55.5))
     exact = _embed({"embed_tokens": {"embedding": table.astype(jnp.float32)}}, config, tokens, tokens)
     np.testing.assert_array_equal(exact[0], table.astype(jnp.float32) * np.float32(3072**0.5))
+
+
+@pytest.mark.parametrize("kind", ["rms", "layer"])
+def test_norms_of_bfloat16_are_computed_in_float32(kind):
+    """What comes out is the exact norm, rounded once: within half a unit in the last of 8 places."""
+    config = dataclasses.replace(FULL, norm=kind, norm_offset=1.0)
+    x, scale, bias = (jax.random.normal(jax.random.key(i), (8, 32)).astype(jnp.bfloat16) for i in range(3))
+    got = Norm(config).apply({"params": {"scale": scale[0], "bias": bias[0]}}, 3 + x)
+    wide, scale, bias = (np.asarray(v, np.float64) for v in (3 + x, scale[0], bias[0]))
+    wide = wide - wide.mean(-1, keepdims=True) if kind == "layer" else wide
+    exact = wide / np.sqrt((wide**2).mean(-1, keepdims=True) + 1e-6) * (1 + scale) + (bias if kind == "layer" else 0)
+    assert got.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.asarray(got, np.float64), exact, rtol=2**-8, atol=1e-5)
 
 
 def test_a_fresh_norm_with_an_offset_multiplies_by_one():
