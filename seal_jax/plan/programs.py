@@ -20,6 +20,7 @@ from seal_jax.generation.prefix import padded_length
 from seal_jax.generation.prompts import bucket
 from seal_jax.plan import inputs
 from seal_jax.plan.settings import Settings
+from seal_jax.runtime.mesh import row_groups
 
 
 class Traced(NamedTuple):
@@ -79,7 +80,8 @@ def _generation(settings: Settings, config: models.Config, edits: int, mesh: Mes
     params = inputs.abstract_params(config, mesh, unrolled=True)
     bank = Bank(inputs.abstract_adapters(config, settings, edits, mesh)) if edits else None
     order = order_of(config, (0.0, None, 1.0), (), (), None, {}, "scaled")
-    rows = max(edits, 1) * bucket(settings.prompts)
+    spread = 1 if bank else row_groups(mesh)
+    rows = max(edits, 1) * -(-bucket(settings.prompts) // spread) * spread
     shape = (rows, padded_length(settings.prompt_tokens, None))
     prompts = [jax.ShapeDtypeStruct(shape, kind) for kind in (jnp.int32, jnp.bool_)]
     limits = jax.ShapeDtypeStruct((rows,), jnp.int32)

@@ -21,7 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from seal_jax.models.families import config_from_hf
 from seal_jax.plan import inputs, memory
 from seal_jax.plan.flops import matmul_flops
-from seal_jax.plan.hlo import collectives
+from seal_jax.plan.hlo import moved
 from seal_jax.plan.programs import Traced, programs
 from seal_jax.plan.settings import Settings
 from seal_jax.runtime.mesh import make_mesh, use
@@ -82,7 +82,7 @@ def _compiled(traced: Traced, devices: int) -> tuple[Any, dict[str, Any]]:
         return None, {**report, "fits": False, "needed_gib": memory.gib(refused.needed), "compile_seconds": seconds}
     seconds = round(time.perf_counter() - started, 1)
     stats = memory.account(compiled)
-    moved = collectives(compiled.as_text(), traced.branch_shares, traced.trips)
+    by_kind = moved(compiled.as_text(), traced.branch_shares, traced.trips)
     return compiled, {
         **report,
         "fits": True,
@@ -90,7 +90,7 @@ def _compiled(traced: Traced, devices: int) -> tuple[Any, dict[str, Any]]:
         **stats,
         "compile_seconds": seconds,
         "flops_by_compiler": (compiled.cost_analysis() or {}).get("flops"),
-        "collectives": {kind: found._asdict() for kind, found in moved.items()},
+        "collectives": {kind: found._asdict() for kind, found in by_kind.items()},
     }
 
 

@@ -36,13 +36,13 @@ def collectives(text: str) -> list[Collective]:
 
     A computation that is called from several places is listed once, with the most loops of any of them.
     """
-    computations = _computations(text)
-    depths = _depths(computations)
+    bodies = computations(text)
+    depths = _depths(bodies)
     return [
         found
-        for name, lines in computations.items()
+        for name, lines in bodies.items()
         for line in lines
-        if (found := _collective(line, depths.get(name, 0))) is not None
+        if (found := collective_of(line, depths.get(name, 0))) is not None
     ]
 
 
@@ -52,7 +52,8 @@ def counts(text: str, in_loop: bool | None = None) -> dict[str, int]:
     return dict(Counter(c.kind for c in found))
 
 
-def _collective(line: str, loops: int) -> Collective | None:
+def collective_of(line: str, loops: int = 0) -> Collective | None:
+    """The collective of one line of HLO text, None for another operation; loops: noted in it."""
     match = _COLLECTIVE.search(line)
     if match is None:
         return None
@@ -69,15 +70,16 @@ def _bits(kind: str) -> int:
     return 8 if kind == "pred" else int(re.sub(r"\D", "", kind))
 
 
-def _computations(text: str) -> dict[str, list[str]]:
-    name, computations = "", {}
+def computations(text: str) -> dict[str, list[str]]:
+    """`{name: lines}` of the computations of an HLO module's text."""
+    name, found = "", {}
     for line in text.splitlines():
         if not line.startswith(" ") and (match := _HEADER.match(line)):
             name = match[1]
-            computations[name] = []
+            found[name] = []
         elif name and line.startswith(" "):
-            computations[name].append(line)
-    return computations
+            found[name].append(line)
+    return found
 
 
 def _depths(computations: dict[str, list[str]]) -> dict[str, int]:

@@ -21,7 +21,7 @@ from seal_jax import adapters, models, training
 from seal_jax.data import packing
 from seal_jax.data.squad import Passage
 from seal_jax.runtime.mesh import make_mesh, row_groups, shard_leading
-from seal_jax.runtime.placement import shard_params
+from seal_jax.runtime.placement import shard_adapters, shard_params
 from seal_jax.seal.answers import Outcome, ask_adapted
 from seal_jax.seal.settings import Answering, Inner
 
@@ -164,7 +164,7 @@ def _run_group(
     batches = {k: jnp.asarray(np.pad(v, [(0, spare)] + [(0, 0)] * (v.ndim - 1))) for k, v in batches.items()}
     adapters_ = _fresh_adapters(model, [*trials, *[trials[0]] * spare], inner)
     if mesh:
-        batches, adapters_ = shard_leading((batches, adapters_), mesh)
+        batches, adapters_ = shard_leading(batches, mesh), shard_adapters(adapters_, mesh, model.config)
     hyper = training.Hyper(
         learning_rate=inner.learning_rate,
         steps=jnp.asarray(np.pad(steps, (0, spare))),

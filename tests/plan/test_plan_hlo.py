@@ -1,6 +1,6 @@
 """Collectives of a compiled program, from text as libtpu 0.0.42 writes it."""
 
-from seal_jax.plan.hlo import Collective, collectives
+from seal_jax.plan.hlo import Moved, moved
 
 TEXT = """\
 HloModule jit_f, is_scheduled=true, entry_computation_layout={(f32[8]{0})->f32[8]{0}}
@@ -61,17 +61,17 @@ LAYER = 16 * 64 * 3584 * 2  # bytes of one all-reduced activation
 
 
 def test_loops_and_branches_count_as_they_run():
-    found = collectives(TEXT, branch_shares=(0.75, 0.25), trips=63)
+    found = moved(TEXT, branch_shares=(0.75, 0.25), trips=63)
     assert found == {
-        "all-reduce": Collective(2, 0.25 * (28 + 1), 0.25 * (28 * LAYER + 40)),
-        "all-gather": Collective(1, 63, 63 * 16 * 8 * 2),
+        "all-reduce": Moved(2, 0.25 * (28 + 1), 0.25 * (28 * LAYER + 40)),
+        "all-gather": Moved(1, 63, 63 * 16 * 8 * 2),
     }
 
 
 def test_branches_without_shares_count_fully():
-    assert collectives(TEXT)["all-reduce"] == Collective(2, 29, 28 * LAYER + 40)
-    assert collectives(TEXT)["all-gather"].executed == 1
+    assert moved(TEXT)["all-reduce"] == Moved(2, 29, 28 * LAYER + 40)
+    assert moved(TEXT)["all-gather"].executed == 1
 
 
 def test_a_program_without_any():
-    assert collectives("ENTRY %main (p: f32[]) -> f32[] {\n  ROOT %p = f32[] parameter(0)\n}\n") == {}
+    assert moved("ENTRY %main (p: f32[]) -> f32[] {\n  ROOT %p = f32[] parameter(0)\n}\n") == {}

@@ -13,6 +13,7 @@ import sys
 import time
 
 import pytest
+import yaml
 
 TPU = pathlib.Path(__file__).parents[2] / "tpu"
 SCRIPTS = ("create", "setup", "launch", "status", "sync", "delete")
@@ -122,6 +123,10 @@ def cloud(tmp_path):
     made = Cloud(tmp_path)
     yield made
     made.end()
+
+
+def settings_of(path):
+    return dict(line.split("=", 1) for line in path.read_text().splitlines() if not line.startswith("#"))
 
 
 def eventually(path):
@@ -365,7 +370,17 @@ def test_settings_by_environment(cloud):
 def test_configs_name_slices_that_can_be_planned_for(path):
     from seal_jax.plan.topology import parse_topology
 
-    values = dict(line.split("=", 1) for line in path.read_text().splitlines() if not line.startswith("#"))
+    values = settings_of(path)
     topology = parse_topology(values["TOPOLOGY"])
     cores = topology.chips * (2 if values["ACCELERATOR_TYPE"].startswith("v5p") else 1)
     assert values["ACCELERATOR_TYPE"] == f"{topology.kind.accelerator}-{cores}"
+
+
+def test_the_skypilot_file_asks_for_the_same_slice():
+    task = yaml.safe_load((TPU / "seal.sky.yaml").read_text())
+    values = dict(
+        line.split("=", 1) for line in (TPU / "topologies" / "v5e-8.env").read_text().splitlines() if "=" in line
+    )
+    assert task["resources"]["accelerators"] == f"tpu-{values['ACCELERATOR_TYPE']}"
+    assert task["resources"]["accelerator_args"] == {"runtime_version": values["RUNTIME_VERSION"]}
+    assert subprocess.run(["bash", "-n", "-c", task["setup"] + task["run"]]).returncode == 0
