@@ -23,8 +23,10 @@ from seal_jax.models.families import config_from_hf, config_to_hf, family_of, wr
 from seal_jax.models.hub import local_folder
 from seal_jax.models.layout import Leaf, leaves
 from seal_jax.models.loading import load_params
+from seal_jax.models.paths import check_tokenizer, member
 from seal_jax.models.tensors import DTYPES, TensorFiles, model_files, read_json, write_json, write_tensors
 from seal_jax.models.transformer import Params
+from seal_jax.runtime.distributed import host
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 _HUB_PATTERNS = ("*.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "*.jinja")
@@ -97,10 +99,10 @@ def _float_dtype(dtype: Any) -> np.dtype:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    values = read_json(folder / "config.json")
-    if (folder / "generation_config.json").is_file():
+    values = read_json(member(folder, "config.json"))
+    if (folder / "generation_config.json").exists():
         # Chat models end a turn with more tokens than config.json tells; this is where transformers looks as well.
-        eos = read_json(folder / "generation_config.json").get("eos_token_id")
+        eos = read_json(member(folder, "generation_config.json")).get("eos_token_id")
         values["eos_token_id"] = values.get("eos_token_id") if eos is None else eos
     return values
 
@@ -147,11 +149,14 @@ def _listed(names: list[str]) -> str:
 def _load_tokenizer(folder: Path) -> Any:
     if not any((folder / name).is_file() for name in _TOKENIZER_FILES):
         return None
+    check_tokenizer(folder)
     from transformers import AutoTokenizer  # slow to import, and not every caller has text
 
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of the Rust code under it is no Exception
         raise CheckpointError(f"{folder}: the tokenizer files cannot be read ({error})") from error
 
 
@@ -235,5 +240,5 @@ def _tensors(found: dict[str, Any], expected: list[Leaf]) -> Iterator[tuple[str,
 
 
 def _tensor(value: Any, layer: int | None, transposed: bool) -> np.ndarray:
-    array = np.asarray(value if layer is None else value[layer])
+    array = host(value if layer is None else value[layer])
     return np.ascontiguousarray(array.T if transposed else array)

@@ -12,6 +12,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from seal_jax.models.errors import CheckpointError
+from seal_jax.models.paths import is_file_name, member
 from seal_jax.models.stored import DTYPES, Index, StoredFile
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -105,12 +106,12 @@ class TensorFiles:
 def model_files(folder: Path) -> list[Path]:
     """The safetensors files of a checkpoint directory: the single file, or those its index names."""
     if (folder / SINGLE).is_file():
-        return [folder / SINGLE]
+        return [member(folder, SINGLE)]
     if not (folder / INDEX).is_file():
         others = sorted(p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".pth", ".msgpack", ".h5"))
         found = f"; {', '.join(others)} would run or need other code to read, convert to safetensors" if others else ""
         raise CheckpointError(f"{folder}: no weights; expected {SINGLE} or {INDEX}{found}")
-    return _indexed(folder, folder / INDEX)
+    return _indexed(folder, member(folder, INDEX))
 
 
 def _indexed(folder: Path, index: Path) -> list[Path]:
@@ -118,9 +119,9 @@ def _indexed(folder: Path, index: Path) -> list[Path]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index}: field 'weight_map' is missing or empty; expected {{tensor: file name}}")
     for tensor, name in weight_map.items():
-        if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
+        if not is_file_name(name) or not name.endswith(".safetensors"):
             raise CheckpointError(f"{index}: {tensor!r} points to {name!r}; expected a .safetensors file beside it")
-    return [folder / name for name in sorted(set(weight_map.values()))]
+    return [member(folder, name) for name in sorted(set(weight_map.values()))]
 
 
 def write_tensors(

@@ -87,6 +87,7 @@ COMMON: Mapping[str, str] = {
     "tie_embeddings": "tie_word_embeddings",
 }
 
+_MOST_LAYERS = 10_000
 _SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "max_position")
 
 
@@ -97,6 +98,8 @@ def read_common(fields: Fields, keys: Mapping[str, str | None]) -> dict[str, Any
     """
     names = {field: name for field, name in {**COMMON, **keys}.items() if name is not None}
     sizes = {field: fields.integer(names[field]) for field in _SIZES if field in names}
+    if sizes["num_layers"] > _MOST_LAYERS:  # each takes memory before any tensor is looked for
+        raise fields.refuse(names["num_layers"], f"{_MOST_LAYERS} at most")
     heads, hidden = sizes["num_heads"], sizes["hidden_size"]
     head_dim = fields.integer(names["head_dim"], None) if "head_dim" in names else None
     if head_dim is None and hidden % heads:

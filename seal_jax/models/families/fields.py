@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 from seal_jax.models.errors import CheckpointError
 
 _REQUIRED: Any = object()
+_LARGE = 2**48  # sizes beyond it are damage, and products of them leave 64 bits
 
 
 def _positive(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,13 +56,15 @@ class Fields:
 
     def refuse(self, name: str, accepted: str) -> CheckpointError:
         """The error for a value that is well-formed but not supported."""
-        return CheckpointError(f"{self.where}: {name}={self.values.get(name)!r} is not supported; accepted: {accepted}")
+        value = repr(self.values.get(name))
+        shown = value if len(value) <= 200 else f"{value[:200]}..."
+        return CheckpointError(f"{self.where}: {name}={shown} is not supported; accepted: {accepted}")
 
     def integer(self, name: str, default: Any = _REQUIRED) -> Any:
         """A positive integer, or `default`."""
         value = self._get(name, default, "a positive integer")
-        if value is not default and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise self.refuse(name, "a positive integer")
+        if value is not default and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < _LARGE):
+            raise self.refuse(name, f"a positive integer below {_LARGE}")
         return value
 
     def number(self, name: str, default: Any = _REQUIRED) -> Any:
