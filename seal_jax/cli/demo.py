@@ -22,4 +22,4 @@ class Command(RunOptions):
         from seal_jax.seal import demo
 
         with Run(self.out, self, self.restart) as run:
-            return finished(run, demo.run_demo(run, seed=self.seed, dtype=self.dtype))
+            return finished(run, demo.run_demo(run, seed=self.seed, dtype=self.dtype, mesh=self.mesh))

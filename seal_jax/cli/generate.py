@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tyro
 
-from seal_jax.cli.options import Dtype, at_least, load_with_tokenizer
+from seal_jax.cli.options import Dtype, at_least, check_mesh_text, load_with_tokenizer
 from seal_jax.cli.prompt_file import Asked, read_prompts
 from seal_jax.cli.report import Report
 from seal_jax.runtime.files import dumps, write_atomic
@@ -93,6 +93,8 @@ class Command:
     """Seed of the sampling. Prompt i draws the same whatever the batch size."""
     dtype: Dtype = "float32"
     """Type of the model's weights."""
+    mesh: str = ""
+    """Devices to spread the prompts and the model over, such as "data=4,model=2"; empty: one device."""
     json: bool = False
     """Print one line of JSON on standard output, and nothing else there."""
 
@@ -100,6 +102,7 @@ class Command:
         """Read, continue, write."""
         at_least(1, batch_size=self.batch_size, samples=self.samples, prefill_chunk=self.prefill_chunk)
         at_least(0, seed=self.seed)
+        check_mesh_text(self.mesh)
         if self.system is not None and not self.chat:
             raise ValueError("--system is a message of a chat: give --chat too")
         asked = [*map(Asked, self.prompt), *(read_prompts(self.prompts) if self.prompts else ())]
@@ -135,7 +138,7 @@ def _continued(command: Command, asked: list[Asked]) -> list[dict[str, Any]]:
     from seal_jax import generation
     from seal_jax.runtime.logging import progress
 
-    model = load_with_tokenizer(command.model, command.dtype)
+    model = load_with_tokenizer(command.model, command.dtype, command.mesh)
     job = _prepared(command, asked, model)
     rows: list[dict[str, Any]] = []
     with progress("generate", len(asked)) as advance:
@@ -160,6 +163,8 @@ def _prepared(command: Command, asked: list[Asked], model: Model) -> _Job:
     """Look at every prompt and adapter before the first is continued: a bad one must not end a long job half way."""
     from seal_jax import adapters, generation, models
     from seal_jax.generation.prompts import encode, row_limits
+    from seal_jax.runtime.mesh import mesh_of
+    from seal_jax.runtime.placement import shard_params
 
     encoded = encode([_prompt(command, a.prompt) for a in asked], model.config, model.tokenizer)
     row_limits(command.max_new_tokens, encoded, model.config)
@@ -167,7 +172,9 @@ def _prepared(command: Command, asked: list[Asked], model: Model) -> _Job:
     how["stop"] = [text.replace("\\n", "\n").replace("\\t", "\t") for text in command.stop]
     used = [command.adapter if a.adapter == "" else a.adapter for a in asked]
     folders = list(dict.fromkeys(folder for folder in used if folder is not None))
+    mesh = mesh_of(model.params)
     loaded = [models.load_peft(folder, model.params, model.config) for folder in folders]
+    loaded = [shard_params(adapter, mesh, model.config) for adapter in loaded] if mesh else loaded
     params, stacked, ids = model.params, None, None
     if len(loaded) == 1 and None not in used:
         params = adapters.attach(params, loaded[0])

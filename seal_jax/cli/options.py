@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pathlib
+import sys
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -25,12 +26,16 @@ class RunOptions:
     """Seed of everything random."""
     dtype: Dtype = "float32"
     """Type of the model's weights."""
+    mesh: str = ""
+    """Devices to spread the run over, such as "data=4,model=2": `data` splits edits and rows, `fsdp` those and the
+    stored weights, `model` every matrix product; empty: one device."""
     json: bool = False
     """Print the result as one line of JSON on standard output, and nothing else there."""
 
     def check(self) -> None:
         """Raise ValueError for an argument out of its range; called before any work. Extend it, calling this first."""
         at_least(0, seed=self.seed)
+        check_mesh_text(self.mesh)
 
 
 def at_least(least: int, **arguments: int | None) -> None:
@@ -53,11 +58,29 @@ def file_sha256(path: pathlib.Path | None) -> str | None:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def load_with_tokenizer(name: str, dtype: Dtype) -> Model:
-    """`models.from_pretrained`, and ValueError for a model without a tokenizer."""
-    from seal_jax import models
+def check_mesh_text(mesh: str) -> None:
+    """Raise ValueError for a --mesh that is not one."""
+    if mesh:
+        from seal_jax.runtime.mesh import axis_sizes  # imports jax, which no command's help should wait for
 
-    model = models.from_pretrained(name, dtype=dtype)
+        axis_sizes(mesh)
+
+
+def load_with_tokenizer(name: str, dtype: Dtype, mesh: str = "") -> Model:
+    """`models.from_pretrained`, and ValueError for a model without a tokenizer, before its weights are read.
+
+    mesh: as `--mesh`; what the model does not let it split is told on standard error.
+    """
+    from seal_jax import models
+    from seal_jax.models.hf import open_checkpoint
+    from seal_jax.runtime.mesh import make_mesh
+    from seal_jax.runtime.placement import check_mesh
+
+    made = make_mesh(mesh) if mesh else None
+    if made is not None:
+        for note in check_mesh(open_checkpoint(name).config, made):
+            print(f"mesh {mesh}: {note}", file=sys.stderr)
+    model = models.from_pretrained(name, dtype=dtype, mesh=made)
     if model.tokenizer is None:
         raise ValueError(f"{name} has no tokenizer, so it cannot be given text")
     return model

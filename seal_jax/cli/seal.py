@@ -88,7 +88,7 @@ class Train(RunOptions):
             held_out = self.test or self.passages
             chosen = _passages(self.data, self.passages * self.rounds + held_out, self.seed, exactly=True)
             train = [chosen[held_out + i * self.passages :][: self.passages] for i in range(self.rounds)]
-            model = load_with_tokenizer(self.model, self.dtype)
+            model = load_with_tokenizer(self.model, self.dtype, self.mesh)
             settings = self.settings
             if self.edits is not None:
                 settings = dataclasses.replace(settings, edits=dataclasses.replace(settings.edits, count=self.edits))
@@ -135,7 +135,8 @@ class Evaluate(RunOptions):
 def _evaluate(command: Evaluate, run: Run, chosen: list[Passage], given: list[str] | None) -> dict[str, Any]:
     from seal_jax.seal import knowledge, study
 
-    model, settings, seed = load_with_tokenizer(command.model, command.dtype), command.settings, command.seed
+    model = load_with_tokenizer(command.model, command.dtype, command.mesh)
+    settings, seed = command.settings, command.seed
     edits = knowledge.write(run, "edits-edits", model, chosen, settings, seed) if given is None else given
     conditions: dict[str, dict[str, Any]] = {
         "base": {"adapt": False},
@@ -191,7 +192,7 @@ def _write_edits(command: Edits, run: Run) -> list[dict[str, Any]]:
     from seal_jax.seal import policy
 
     chosen = _passages(command.data, command.passages, command.seed, need_questions=False)
-    model = load_with_tokenizer(command.model, command.dtype)
+    model = load_with_tokenizer(command.model, command.dtype, command.mesh)
     edits = command.settings.edits
     with progress("edits", len(chosen) * edits.count) as advance:
         written = policy.write_edits(model, chosen, edits, command.seed, run.items("written"), advance)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -94,6 +95,16 @@ def shard_leading(tree: Any, mesh: Mesh) -> Any:
     return put(tree, NamedSharding(mesh, PartitionSpec(ROWS)))
 
 
+def shard_rows(batches: Any, mesh: Mesh | None) -> Any:
+    """Batches `[S, B, ...]` of one fine-tune with their rows B split over `data` and `fsdp`, which must divide B.
+
+    Without a mesh they go to the default device.
+    """
+    if mesh is None:
+        return jax.tree.map(jnp.asarray, batches)
+    return put(batches, NamedSharding(mesh, PartitionSpec(None, ROWS)))
+
+
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Put a whole copy of every leaf on each device of the mesh."""
     return put(tree, NamedSharding(mesh, PartitionSpec()))
@@ -101,4 +112,11 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
 def put(tree: Any, sharding: Any) -> Any:
     """`jax.device_put` that also serves a mesh of several processes, all of which hold the whole (host) arrays."""
-    return jax.device_put(tree, sharding)
+
+    def leaf(x: Any) -> jax.Array:
+        if sharding.is_fully_addressable or (isinstance(x, jax.Array) and not x.is_fully_addressable):
+            return jax.device_put(x, sharding)
+        whole = np.asarray(x)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    return jax.tree.map(leaf, tree)

@@ -108,3 +108,30 @@ def shard_adapters(adapters: Any, mesh: Mesh, config: Any) -> Any:
 def adapters_spec(path: tuple[Any, ...], leaf: Any, mesh: Any, config: Any) -> PartitionSpec:
     """How a leaf `[N, ...]` of N adapters, or of their optimizer states, is split."""
     return PartitionSpec(ROWS, *used_spec(path, leaf, mesh, config)[1:])
+
+
+def check_mesh(config: Any, mesh: Any) -> list[str]:
+    """What a model with these sizes does not let the mesh split, a sentence each. ValueError where an axis splits none.
+
+    config: `num_heads`, `num_kv_heads`, `intermediate_size`, `vocab_size`, `hidden_size`.
+    """
+    model, fsdp = mesh.shape["model"], mesh.shape["fsdp"]
+    if config.hidden_size % fsdp:
+        raise ValueError(f"fsdp={fsdp} does not divide this model's width {config.hidden_size}: use a divisor of it")
+    if model == 1:
+        return []
+    heads, keys = config.num_heads, config.num_kv_heads
+    split, notes = heads_of(config, mesh), []
+    if not split.queries:
+        notes.append(f"attention is whole on each device: model={model} does not split {heads} heads over {keys}")
+    elif not split.keys:
+        notes.append(f"keys and values are whole on each device: there are {keys} heads of them for model={model}")
+    for name, size in (("the MLP", config.intermediate_size), ("the vocabulary", config.vocab_size)):
+        if size % model:
+            notes.append(f"{name} is whole on each device: model={model} does not divide its size {size}")
+    if not split.queries and config.intermediate_size % model:
+        raise ValueError(
+            f"model={model} splits neither attention nor the MLP of this model: use a number that divides its "
+            f"{heads} heads ({keys} of keys and values) or its MLP's width {config.intermediate_size}"
+        )
+    return notes

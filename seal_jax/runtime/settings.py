@@ -14,10 +14,10 @@ NOT_SETTINGS = (
     "restart",
     "json",
     "export",
+    "mesh",
     "settings.edits.rows",
     "settings.inner.at_once",
     "settings.inner.remat",
-    "settings.inner.mesh",
     "settings.policy.remat",
 )
 """Fields, dotted, that change no number by more than rounding, so they may differ when a run is resumed."""

@@ -14,6 +14,8 @@ from seal_jax import adapters, generation, models, training
 from seal_jax.data import packing
 from seal_jax.data.squad import Passage
 from seal_jax.evaluation import grading, qa
+from seal_jax.runtime.distributed import host
+from seal_jax.runtime.mesh import mesh_of, row_groups, shard_leading, use
 from seal_jax.seal.settings import Answering
 
 Outcome = dict[str, Any]
@@ -41,9 +43,10 @@ def ask(
         prompts = [_prompt(model, p, q.question, answering, show_passage) for p, q in chunk]
         gold = [q.answer for _, q in chunk]
         out = generation.generate(params, model.config, prompts, None, **_decoding(model, answering))
-        tokens, mask, target = _gold_rows(model, prompts, gold, rows)
-        scores = _gold_log_likelihood(params, model.config, tokens, mask, target)
-        found += _graded(out.texts, gold, np.asarray(scores), answering)
+        scores = _scored(
+            _gold_log_likelihood, model._replace(params=params), (), _gold_rows(model, prompts, gold, rows)
+        )
+        found += _graded(out.texts, gold, scores, answering)
         if on_progress:
             on_progress(len(chunk))
     return _by_passage(found, [len(p.questions) for p in passages])
@@ -79,8 +82,8 @@ def ask_adapted(
     filled = [_gold_rows(model, p, g, rows) for p, g in zip(prompts, gold)]
     width = max(x[0].shape[1] for x in filled)
     filled = [[np.pad(x, ((0, 0), (0, width - x.shape[1]))) for x in row] for row in filled]
-    tokens, mask, target = (np.stack([f[k] for f in filled] + [filled[0][k]] * spare) for k in range(3))
-    scores = np.asarray(_gold_by_adapter(model.params, model.config, trained, tokens, mask, target))
+    asked = tuple(np.stack([f[k] for f in filled] + [filled[0][k]] * spare) for k in range(3))
+    scores = _scored(_gold_by_adapter, model, (trained,), asked)
     found = [_graded(out.texts, g, s, answering) for out, g, s in zip(outs, gold, scores)]
     return [_outcome(f) for f in found]
 
@@ -125,6 +128,17 @@ def _gold_rows(
         mask[row, : len(whole)] = True
         target[row, start : len(whole)] = True
     return tokens, mask, target
+
+
+def _scored(
+    program: Callable[..., jax.Array], model: models.Model, adapted: tuple[Any, ...], rows: tuple[np.ndarray, ...]
+) -> np.ndarray:
+    """What `program(params, config, *adapted, *rows)` gives, its rows spread over the model's mesh if they divide."""
+    mesh = mesh_of(model.params)
+    if mesh is not None and len(rows[0]) % row_groups(mesh) == 0:
+        rows = shard_leading(rows, mesh)
+    with use(mesh):
+        return host(program(model.params, model.config, *adapted, *rows))
 
 
 @partial(jax.jit, static_argnums=1)

@@ -20,8 +20,9 @@ from jax.sharding import Mesh
 from seal_jax import adapters, models, training
 from seal_jax.data import packing
 from seal_jax.data.squad import Passage
-from seal_jax.runtime.mesh import make_mesh, row_groups, shard_leading
-from seal_jax.runtime.placement import shard_adapters, shard_params
+from seal_jax.runtime.distributed import host
+from seal_jax.runtime.mesh import mesh_of, row_groups, shard_leading
+from seal_jax.runtime.placement import shard_adapters
 from seal_jax.seal.answers import Outcome, ask_adapted
 from seal_jax.seal.settings import Answering, Inner
 
@@ -86,13 +87,13 @@ def run_trials(
     diverged, loss and loglik are NaN (None once through a file) and the answers are wrong. Groups are formed from all
     trials, so that a resumed run computes exactly what an uninterrupted one would have.
     on_progress: called with the number of trials finished after each group.
+    Where the model's parameters live on a mesh, the trials of a group are spread over its `data` and `fsdp`.
     Raises ValueError naming the passage if a question and its answer do not fit the model's context.
     """
     store = Memory() if store is None else store
     sequences = _encode([t.texts for t in trials], model, inner)
-    mesh = make_mesh(inner.mesh) if inner.mesh else None
-    placed = models.unroll(model.params) if jax.default_backend() == "cpu" else model.params
-    fast = model._replace(params=shard_params(placed, mesh, model.config) if mesh else placed)
+    mesh = mesh_of(model.params)
+    fast = model._replace(params=models.unroll(model.params)) if jax.default_backend() == "cpu" else model
     for group in _groups(sequences, inner, row_groups(mesh)):
         missing = [i for i in group.items if trials[i].id not in store]
         if missing:
@@ -179,7 +180,7 @@ def _run_group(
     )
     found = ask_adapted(model, trained, [t.passage for t in trials], answering)
     # Every epoch ends with the passage, so the last step is never one of padding.
-    losses = np.asarray(metrics["loss"])[:, -1]
+    losses = host(metrics["loss"])[:, -1]
     return [{**outcome, "steps": int(n), "loss": float(loss)} for outcome, n, loss in zip(found, steps, losses)]
 
 

@@ -7,13 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from seal_jax import adapters, generation, models, training
 from seal_jax.data import packing
 from seal_jax.data.squad import Passage
 from seal_jax.runtime.checkpoint import Checkpointer
+from seal_jax.runtime.distributed import host
+from seal_jax.runtime.mesh import mesh_of, row_groups, shard_rows, use
+from seal_jax.runtime.placement import shard_params
 from seal_jax.seal.edits import edit_prompt
 from seal_jax.seal.inner_loop import Memory, Store
 from seal_jax.seal.settings import Edits, PolicyUpdate
@@ -116,12 +118,13 @@ def improve(
         batch_size=min(update.batch_size, -(-len(rows) // part) * part),
         seed=seed,
     )
-    adapter = adapters.lora.init(jax.random.key(seed), model.params, update.rank, update.alpha, update.targets)
+    shapes = jax.eval_shape(models.stack, model.params)
+    fresh = adapters.lora.init(jax.random.key(seed), shapes, update.rank, update.alpha, update.targets)
     steps = batch["tokens"].shape[0]
     hyper = training.Hyper(learning_rate=update.learning_rate, steps=steps, clip=update.clip, seed=seed)
-    trained, losses = _train(model, adapter, batch, hyper, update, checkpoints)
+    trained, losses = _train(model, _placed(model, fresh), batch, hyper, update, checkpoints)
     # The loss is taken before each update, so the last update shows in the adapter alone.
-    if not np.isfinite(losses).all() or not all(np.isfinite(x).all() for x in jax.tree.leaves(trained)):
+    if not np.isfinite(losses).all() or not all(np.isfinite(x).all() for x in jax.tree.leaves(host(trained))):
         raise ValueError(
             f"training the policy diverged (losses {losses[:3].tolist()} ...): lower the learning rate of "
             f"{update.learning_rate}"
@@ -141,12 +144,17 @@ def _train(
     steps = batch["tokens"].shape[0]
     size = min(update.checkpoint_every, steps)
     total = -(-steps // size) * size
-    padded = {name: np.pad(x, [(0, total - steps), (0, 0), (0, 0)]) for name, x in batch.items()}
+    part = update.batch_size // update.accumulate
+    parts = batch["tokens"].shape[1] // part
+    # Devices share the rows of a part; rows of padding make them equally many.
+    mesh = mesh_of(model.params)
+    spare = parts * (-part % row_groups(mesh))
+    padded = {name: np.pad(x, [(0, total - steps), (0, spare), (0, 0)]) for name, x in batch.items()}
     state = {"fine-tune": training.begin(adapter, hyper), "losses": np.full(total, np.nan, np.float32)}
     found = checkpoints.restore_latest(state) if checkpoints else None
     done, state = found or (0, state)
     for start in range(done, total, size):
-        segment = {name: jnp.asarray(x[start : start + size]) for name, x in padded.items()}
+        segment = shard_rows({name: x[start : start + size] for name, x in padded.items()}, mesh)
         loss_fn = training.lm_loss(remat=update.remat)
         tuned, metrics = training.advance(
             model.params,
@@ -155,10 +163,10 @@ def _train(
             segment,
             hyper,
             loss_fn=loss_fn,
-            accumulate=segment["tokens"].shape[1] // (update.batch_size // update.accumulate),
+            accumulate=parts,
         )
         losses = np.array(state["losses"])
-        losses[start : start + size] = np.asarray(metrics["loss"])
+        losses[start : start + size] = host(metrics["loss"])
         state = {"fine-tune": tuned, "losses": losses}
         if checkpoints and start + size < total:
             checkpoints.save(start + size, state)
@@ -173,7 +181,15 @@ def _continuation(model: models.Model, prompt: str, completion: str) -> list[int
 
 def merge(model: models.Model, adapter: Any) -> models.Model:
     """The model with the adapter merged into its weights."""
-    return model._replace(params=_merge(model.params, adapter))
+    with use(mesh_of(model.params)):
+        merged = _merge(model.params, _placed(model, adapter))
+    return model._replace(params=_placed(model, merged))
+
+
+def _placed(model: models.Model, tree: Any) -> Any:
+    """Parameters or an adapter, split over the mesh that the model lives on."""
+    mesh = mesh_of(model.params)
+    return tree if mesh is None else shard_params(tree, mesh, model.config)
 
 
 @jax.jit

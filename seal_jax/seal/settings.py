@@ -99,8 +99,6 @@ class Inner:
     """Recompute activations in the backward pass: slower, in far less memory."""
     at_once: int = 32
     """Edits in one program."""
-    mesh: str = ""
-    """Devices to spread the edits over, such as "data=8" or "data=4,model=2"; empty: one device."""
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "rank", "epochs", "batch_size", "max_length", "at_once")
@@ -108,10 +106,6 @@ class Inner:
         _above_zero(self, "alpha", "learning_rate")
         _has_targets(self)
         _one_of(self, "pad_loss", PadLoss)
-        if self.mesh:
-            from seal_jax.runtime.mesh import axis_sizes  # imports jax, which no command's help should wait for
-
-            axis_sizes(self.mesh)
 
 
 @dataclasses.dataclass(frozen=True)

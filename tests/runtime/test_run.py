@@ -91,8 +91,8 @@ def test_settings_without_any_work_are_replaced(tmp_path):
 
 def test_what_changes_no_number_may_change(tmp_path):
     def config(rows, mesh, rank=4, export=None):
-        inner = {"mesh": mesh, "remat": bool(mesh), "rank": rank}
-        return {"export": export, "rows": 1, "settings": {"edits": {"rows": rows}, "inner": inner}}
+        inner = {"remat": bool(mesh), "rank": rank}
+        return {"export": export, "mesh": mesh, "rows": 1, "settings": {"edits": {"rows": rows}, "inner": inner}}
 
     with Run(tmp_path, config(32, "")) as run:
         run.stage("a", lambda: 1)

@@ -13,6 +13,8 @@ from oracles import trials as oracle
 
 from seal_jax import training
 from seal_jax.data.squad import Question
+from seal_jax.runtime.mesh import make_mesh
+from seal_jax.runtime.placement import shard_params
 from seal_jax.seal import answers, inner_loop
 from seal_jax.seal.answers import ask
 from seal_jax.seal.edits import training_sequences
@@ -76,8 +78,8 @@ def test_grouping_and_order_do_not_matter(tiny, trials, outcomes, settings):
 
 def test_spread_over_devices(tiny, trials, outcomes, settings):
     """Eight devices, six trials: two of the eight do nothing."""
-    spread = dataclasses.replace(settings.inner, mesh="data=8")
-    assert_same(run_trials(tiny, trials, spread, settings.answering), outcomes, atol=1e-5)
+    spread = tiny._replace(params=shard_params(tiny.params, make_mesh("data=8"), tiny.config))
+    assert_same(run_trials(spread, trials, settings.inner, settings.answering), outcomes, atol=1e-5)
 
 
 def test_seed_and_item_name_the_draw(tiny, trials, outcomes, settings):

@@ -31,7 +31,6 @@ from seal_jax.training.loss import PAD_LOSSES
         (Inner, {"learning_rate": float("nan")}, "learning_rate nan: use a number above 0"),
         (Inner, {"targets": ()}, r"targets \(\): give a tuple of projections"),
         (Inner, {"pad_loss": "none"}, "pad_loss 'none' is not one of masked, reference"),
-        (Inner, {"mesh": "data:8"}, "mesh 'data:8': 'data:8' is not AXIS=SIZE"),
         (Answering, {"max_new_tokens": 0}, "max_new_tokens 0: use 1 or more"),
         (Answering, {"rule": "fuzzy"}, "rule 'fuzzy' is not one of exact, contained, recall"),
         (PolicyUpdate, {"learning_rate": -1.0}, r"learning_rate -1\.0: use a number above 0"),
@@ -52,7 +51,6 @@ def test_a_wrong_value_is_refused_by_name(make, wrong, message):
 
 def test_the_ends_of_the_ranges_are_fine():
     assert Edits(count=1, temperature=0.0, top_p=1.0, top_k=1, rows=1).top_k == 1
-    assert Inner(mesh="data=4,model=2").mesh == "data=4,model=2"
 
 
 def test_the_lists_of_values_are_those_of_the_code():
