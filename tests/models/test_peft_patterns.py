@@ -57,9 +57,10 @@ def test_random_patterns():
     assert matched > 2000
 
 
-@pytest.mark.parametrize(
-    "text", ["(.*)*x", "(a+)+$", "(" * 20 + ".*" + ")*" * 20 + "x", ".*" * 3000 + "x", "(?:){4000000000}"]
-)
+ENDLESS = ["(.*)*x", "(a+)+$", "(" * 20 + ".*" + ")*" * 20 + "x", ".*" * 3000 + "x", "(?:){4000000000}"]
+
+
+@pytest.mark.parametrize("text", ENDLESS, ids=range(len(ENDLESS)))
 def test_patterns_that_take_for_ever_elsewhere(text):
     began = time.process_time()
     assert not Pattern(text, "").fullmatch("model.layers.0.self_attn.q_proj")
@@ -76,7 +77,7 @@ def test_patterns_that_take_for_ever_elsewhere(text):
         ("(?<=.)a", "assert"),
         (r"(.)\1", "groupref"),
         (".++", "possessive"),
-        ("(?:(?:a?){1,200}){1,200}" * 60, "repeats inside"),
+        ("(?:" + "a?" * 9000 + "){3}", "repeats inside"),
     ],
 )
 def test_patterns_that_are_refused(text, named):
