@@ -50,7 +50,7 @@ def param_spec(path: tuple[Any, ...], leaf: Any, mesh: Any, config: Any) -> Part
     """
     tail = _tail(names_of(path), heads_of(config, mesh))[-len(leaf.shape) :] if leaf.shape else ()
     axes = (None,) * (len(leaf.shape) - len(tail)) + tail
-    fits = (a if a is not None and n % mesh.shape[a] == 0 else None for a, n in zip(axes, leaf.shape))
+    fits = (a if a and mesh.shape[a] > 1 and n % mesh.shape[a] == 0 else None for a, n in zip(axes, leaf.shape))
     return PartitionSpec(*fits)
 
 
