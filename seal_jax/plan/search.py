@@ -36,7 +36,8 @@ def largest(attempt: Callable[[int], Try], unit: int, limit: int = 2**16) -> lis
         chosen = min(max(guess, bracket.low + unit), bracket.high - unit)
         tries[chosen] = attempt(chosen)
         bracket = _bracket(tries)
-        beyond = bracket.low + stride if tries[chosen]["fits"] else bracket.high - stride
+        line = _on_the_line(tries, bracket, unit)
+        beyond = max(bracket.low + stride, line) if tries[chosen]["fits"] else bracket.high - stride
         # A stride that would lead through most of the gap is no better than its half.
         middle = bracket.low + (bracket.high - bracket.low) // (2 * unit) * unit
         guess, stride = (beyond if 2 * stride < bracket.high - bracket.low else middle), 2 * stride
