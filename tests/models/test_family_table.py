@@ -152,3 +152,20 @@ def test_peft_out(row, wanted, tmp_path):
     adapted = their_logits(theirs, tokens, mask)[mask]
     assert np.abs(adapted - wanted).max() > 0.5
     np.testing.assert_allclose(adapted_logits(row, adapter, tokens, mask), adapted, atol=1e-4, rtol=0)
+
+
+def test_peft_merged(row, tmp_path):
+    """A checkpoint with an adapter of every linear module merged into it, by peft and by us."""
+    tied = row.ours.config.tie_embeddings
+    targets = ("all",) if tied else ("all", "lm_head")
+    adapter = random_like(adapters.lora.init(jax.random.key(0), row.ours.params, rank=2, alpha=3, targets=targets))
+    models.save_peft(tmp_path / "adapter", adapter, row.ours.config)
+    models.merge_checkpoint(row.folder, tmp_path / "merged", [tmp_path / "adapter"])
+    ours = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged").state_dict()
+    theirs = peft.PeftModel.from_pretrained(copy.deepcopy(row.theirs), tmp_path / "adapter").merge_and_unload()
+    plain = row.theirs.state_dict()
+    changed = 0
+    for name, tensor in theirs.state_dict().items():
+        np.testing.assert_allclose(ours[name].numpy(), tensor.numpy(), atol=1e-5, rtol=0, err_msg=name)
+        changed += not torch.equal(tensor, plain[name])
+    assert changed == sum(len(entry["scale"].reshape(-1)) for entry in adapter.values())

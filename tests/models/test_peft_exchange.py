@@ -443,3 +443,16 @@ def test_folders_that_hold_no_adapters(row, several, tmp_path):
         models.load_peft_stack(tmp_path, row.ours.params, row.ours.config)
     with pytest.raises(models.CheckpointError, match="at least"):
         models.load_peft_stack([], row.ours.params, row.ours.config)
+
+
+def test_both_names_of_an_output_layer_that_was_renamed(build_row, tmp_path):
+    """GPT-NeoX: `embed_out` in files and in transformers 4, `lm_head` in transformers 5."""
+    row = build_row("gpt_neox")
+    adapter = random_adapter(row, rank=2, alpha=4, targets=("lm_head", "query_key_value"))
+    models.save_peft(tmp_path, adapter, row.ours.config)
+    wanted = theirs_loading(row, tmp_path)
+    np.testing.assert_allclose(ours(row, adapter), wanted, atol=1e-4, rtol=0)
+    rename(tmp_path, lambda name: name.replace("lm_head", "embed_out"))
+    change_config(tmp_path, target_modules=["embed_out", "query_key_value"])
+    again = models.load_peft(tmp_path, row.ours.params, row.ours.config)
+    jax.tree.map(np.testing.assert_array_equal, again, adapter)

@@ -17,7 +17,16 @@ from seal_jax.models.families import family_of
 from seal_jax.models.hub import local_folder
 from seal_jax.models.layout import Leaf, leaves
 from seal_jax.models.paths import member
-from seal_jax.models.peft.names import PREFIX, SIDES, by_module, module_names, spellings, tensor_name, what_else
+from seal_jax.models.peft.names import (
+    PREFIX,
+    SIDES,
+    by_module,
+    module_names,
+    spellings,
+    stored_names,
+    tensor_name,
+    what_else,
+)
 from seal_jax.models.peft.settings import Settings, read_settings
 from seal_jax.models.stored import copy_finite
 from seal_jax.models.tensors import TensorFiles, read_json
@@ -102,8 +111,7 @@ def _modules(
     """`{HF module name: _Module}`, once every tensor in the file and every module in the settings is accounted for."""
     where = str(next((files.path(name) for name in files), settings.where))
     factors, rest = by_module(files, where)
-    known = [name for leaf in every if len(leaf.tensor_shape) == 2 for name in module_names(leaf)]
-    spelling = _spelling(factors, known, settings, config)
+    spelling = _spelling(factors, [leaf for leaf in every if len(leaf.tensor_shape) == 2], settings, config)
     kernels = {name for leaf in every if leaf.transposed for name in module_names(leaf)}
     ours = {there: name for there, name in spelling.items() if name in kernels}
     for tensor in rest:
@@ -112,7 +120,7 @@ def _modules(
     for (module, _), tensor in factors.items():
         if module not in ours:
             raise _unknown(tensor, where, kernels)
-    wanted = _wanted(settings, spelling, kernels, config)
+    wanted = _wanted(settings, spelling, every, config)
     for (module, _), tensor in factors.items():
         if module not in wanted:
             raise CheckpointError(
@@ -128,11 +136,16 @@ def _modules(
     return {ours[m]: _Module(m, {side: factors[m, side] for side in SIDES}) for m in wanted}
 
 
-def _spelling(factors: Mapping[tuple[str, str], str], known: list[str], settings: Settings, config: Config) -> dict:
+def _spelling(
+    factors: Mapping[tuple[str, str], str], known: list[Leaf], settings: Settings, config: Config
+) -> dict[str, str]:
     """How the file calls the modules: the spelling under which most of its tensors are known, the usual one first."""
     root = family_of(config.model_type, "Config").modules["embed_tokens"].split(".")[0]
+    names = [name for leaf in known for name in module_names(leaf)]
+    stored = [name for leaf in known for name in stored_names(leaf)]
+    found = [*spellings(names, root, bare=settings.bare), dict(zip(stored, names))]
     modules = {module for module, _ in factors}
-    return max(spellings(known, root, bare=settings.bare), key=lambda spelling: len(modules & spelling.keys()))
+    return max(found, key=lambda spelling: len(modules & spelling.keys()))
 
 
 def _unknown(tensor: str, where: str, kernels: set[str]) -> CheckpointError:
@@ -143,9 +156,10 @@ def _unknown(tensor: str, where: str, kernels: set[str]) -> CheckpointError:
     return CheckpointError(f"{where}: tensor {tensor!r} is not a LoRA factor of this model: {said}")
 
 
-def _wanted(settings: Settings, spelling: dict[str, str], kernels: set[str], config: Config) -> list[str]:
+def _wanted(settings: Settings, spelling: dict[str, str], every: list[Leaf], config: Config) -> list[str]:
     """The modules that the settings adapt, as the file spells them."""
-    head = family_of(config.model_type, "Config").modules["lm_head"]
+    kernels = {name for leaf in every if leaf.transposed for name in module_names(leaf)}
+    head = next((name for leaf in every if leaf.path.startswith("lm_head/") for name in module_names(leaf)), None)
     wanted = []
     for module, name in spelling.items():
         if settings.all_linear and (name == head or name not in kernels):

@@ -41,7 +41,12 @@ def tensor_name(module: str, side: str) -> str:
 
 
 def module_names(leaf: Leaf) -> list[str]:
-    """The HF names of the modules that a kernel holds, one a layer or just one."""
+    """What transformers calls the modules that a kernel holds, one a layer or just one."""
+    return list(leaf.modules)
+
+
+def stored_names(leaf: Leaf) -> list[str]:
+    """What checkpoint files call them, and earlier versions of transformers did."""
     return [name.removesuffix(".weight") for name in leaf.names]
 
 
