@@ -7,6 +7,7 @@ import pathlib
 
 from seal_jax.cli.options import RunOptions
 from seal_jax.cli.report import Report, finished
+from seal_jax.cli.startup import announce_seal, open_model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,8 +19,12 @@ class Command(RunOptions):
 
     def __call__(self) -> Report:
         """Run the study and write the table and the figure."""
+        from seal_jax.data.worlds import biographies
         from seal_jax.runtime import Run
         from seal_jax.seal import demo
 
         with Run(self.out, self, self.restart) as run:
-            return finished(run, demo.run_demo(run, seed=self.seed, dtype=self.dtype, mesh=self.mesh))
+            opened = open_model(str(demo.CHECKPOINT), self.mesh)
+            people = biographies.passages("test", demo.TEST, self.seed)
+            announce_seal(opened, people, demo.SETTINGS, self.dtype, self.out, demo.ROUNDS)
+            return finished(run, demo.run_demo(run, opened.load(self.dtype), self.seed))

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tyro
 
-from seal_jax.cli.options import Dtype, at_least, check_mesh_text, load_with_tokenizer
+from seal_jax.cli.options import Dtype, at_least, check_mesh_text
 from seal_jax.cli.prompt_file import Asked, read_prompts
 from seal_jax.cli.report import Report
+from seal_jax.cli.startup import open_model
 from seal_jax.runtime.files import dumps, write_atomic
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _continued(command: Command, asked: list[Asked]) -> list[dict[str, Any]]:
     from seal_jax import generation
     from seal_jax.runtime.logging import progress
 
-    model = load_with_tokenizer(command.model, command.dtype, command.mesh)
+    model = open_model(command.model, command.mesh).load(command.dtype)
     job = _prepared(command, asked, model)
     rows: list[dict[str, Any]] = []
     with progress("generate", len(asked)) as advance:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pathlib
-import sys
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from seal_jax.models import Model
+from typing import Literal
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -64,23 +60,3 @@ def check_mesh_text(mesh: str) -> None:
         from seal_jax.runtime.mesh import axis_sizes  # imports jax, which no command's help should wait for
 
         axis_sizes(mesh)
-
-
-def load_with_tokenizer(name: str, dtype: Dtype, mesh: str = "") -> Model:
-    """`models.from_pretrained`, and ValueError for a model without a tokenizer, before its weights are read.
-
-    mesh: as `--mesh`; what the model does not let it split is told on standard error.
-    """
-    from seal_jax import models
-    from seal_jax.models.hf import open_checkpoint
-    from seal_jax.runtime.mesh import make_mesh
-    from seal_jax.runtime.placement import check_mesh
-
-    made = make_mesh(mesh) if mesh else None
-    if made is not None:
-        for note in check_mesh(open_checkpoint(name).config, made):
-            print(f"mesh {mesh}: {note}", file=sys.stderr)
-    model = models.from_pretrained(name, dtype=dtype, mesh=made)
-    if model.tokenizer is None:
-        raise ValueError(f"{name} has no tokenizer, so it cannot be given text")
-    return model

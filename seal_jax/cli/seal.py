@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from seal_jax.cli.options import RunOptions, at_least, file_sha256, load_with_tokenizer, occupied
+from seal_jax.cli.options import RunOptions, at_least, file_sha256, occupied
 from seal_jax.cli.report import Report, finished
+from seal_jax.cli.startup import announce_seal, open_model
 from seal_jax.runtime.files import read_json, to_plain, write_json
 from seal_jax.seal.settings import Settings
 
@@ -88,13 +89,13 @@ class Train(RunOptions):
             held_out = self.test or self.passages
             chosen = _passages(self.data, self.passages * self.rounds + held_out, self.seed, exactly=True)
             train = [chosen[held_out + i * self.passages :][: self.passages] for i in range(self.rounds)]
-            model = load_with_tokenizer(self.model, self.dtype, self.mesh)
             settings = self.settings
             if self.edits is not None:
                 settings = dataclasses.replace(settings, edits=dataclasses.replace(settings.edits, count=self.edits))
-            return finished(
-                run, study.study(run, model, train, chosen[:held_out], settings, self.seed, export=self.export)
-            )
+            opened = open_model(self.model, self.mesh)
+            announce_seal(opened, chosen, settings, self.dtype, self.out, self.rounds, self.export is not None)
+            model, test = opened.load(self.dtype), chosen[:held_out]
+            return finished(run, study.study(run, model, train, test, settings, self.seed, export=self.export))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -135,8 +136,10 @@ class Evaluate(RunOptions):
 def _evaluate(command: Evaluate, run: Run, chosen: list[Passage], given: list[str] | None) -> dict[str, Any]:
     from seal_jax.seal import knowledge, study
 
-    model = load_with_tokenizer(command.model, command.dtype, command.mesh)
     settings, seed = command.settings, command.seed
+    opened = open_model(command.model, command.mesh)
+    announce_seal(opened, chosen, settings, command.dtype, command.out)
+    model = opened.load(command.dtype)
     edits = knowledge.write(run, "edits-edits", model, chosen, settings, seed) if given is None else given
     conditions: dict[str, dict[str, Any]] = {
         "base": {"adapt": False},
@@ -192,8 +195,9 @@ def _write_edits(command: Edits, run: Run) -> list[dict[str, Any]]:
     from seal_jax.seal import policy
 
     chosen = _passages(command.data, command.passages, command.seed, need_questions=False)
-    model = load_with_tokenizer(command.model, command.dtype, command.mesh)
-    edits = command.settings.edits
+    opened = open_model(command.model, command.mesh)
+    announce_seal(opened, chosen, command.settings, command.dtype, command.out)
+    model, edits = opened.load(command.dtype), command.settings.edits
     with progress("edits", len(chosen) * edits.count) as advance:
         written = policy.write_edits(model, chosen, edits, command.seed, run.items("written"), advance)
     prompts = policy.prompts(model, chosen, edits)

@@ -1,39 +1,90 @@
-"""What a run says of itself before it loads the weights, and its refusal of what cannot fit."""
+"""A checkpoint is opened, a run says what it will take and is refused if that cannot fit; then weights are loaded."""
 
 from __future__ import annotations
 
+import math
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from seal_jax.cli.options import Dtype
     from seal_jax.data.squad import Passage
-    from seal_jax.models import Config
+    from seal_jax.models import Model
+    from seal_jax.models.hf import Checkpoint
     from seal_jax.seal.settings import Settings
 
 
+class Opened(NamedTuple):
+    """A checkpoint that has been checked, its tokenizer, and the mesh it will live on; no weight has been read."""
+
+    checkpoint: Checkpoint
+    tokenizer: Any
+    mesh: Mesh | None
+
+    @property
+    def axes(self) -> Mapping[str, int]:
+        """Devices on each axis of the mesh."""
+        from seal_jax.runtime.mesh import axis_sizes
+
+        return axis_sizes("") if self.mesh is None else dict(self.mesh.shape)
+
+    def load(self, dtype: Dtype) -> Model:
+        """Read the weights. Raises DoesNotFitError, naming the numbers, if a device cannot hold its part of them."""
+        from seal_jax import models
+        from seal_jax.models import sizes
+        from seal_jax.runtime.resources import Need, check_memory, device_memory
+
+        weights = sizes.weight_bytes(self.checkpoint.config, dtype, self.axes)
+        advice = "a smaller model, --dtype bfloat16, or --mesh with fsdp or model"
+        check_memory([Need("loading the model", weights, weights, advice)], device_memory())
+        return models.Model(self.checkpoint.config, self.checkpoint.params(dtype, self.mesh), self.tokenizer)
+
+
+def open_model(name: str, mesh: str = "") -> Opened:
+    """Open a checkpoint: a local directory or a hub name. mesh: as `--mesh`.
+
+    What the model does not let the mesh split is told on standard error. Raises ValueError for a mesh that fits neither
+    the devices nor the model, and for a model without a tokenizer.
+    """
+    from seal_jax.models.hf import open_checkpoint
+    from seal_jax.runtime.mesh import make_mesh
+    from seal_jax.runtime.placement import check_mesh
+
+    made = make_mesh(mesh) if mesh else None
+    checkpoint = open_checkpoint(name)
+    if made is not None:
+        for note in check_mesh(checkpoint.config, made):
+            print(f"mesh {mesh}: {note}", file=sys.stderr)
+    tokenizer = checkpoint.tokenizer()
+    if tokenizer is None:
+        raise ValueError(f"{name} has no tokenizer, so it cannot be given text")
+    return Opened(checkpoint, tokenizer, made)
+
+
 def announce_seal(
-    config: Config,
-    tokenizer: Any,
+    opened: Opened,
     passages: Sequence[Passage],
     settings: Settings,
     dtype: str,
-    mesh: Mapping[str, int],
     out: pathlib.Path,
     rounds: int = 0,
     export: bool = False,
 ) -> None:
     """Print parameters, adapters, mesh, estimated peak memory and disk of a SEAL run on standard error.
 
-    mesh: devices on each axis. rounds: of training; 0 trains no policy. Raises DoesNotFitError, naming the number, for
-    a stage whose weights and optimizer state exceed the memory of a device, and for more files than the disk takes.
+    rounds: of training; 0 trains no policy. Raises DoesNotFitError, naming the number, for a stage whose weights and
+    optimizer state exceed the memory of a device, and for more files than the disk takes.
     """
     from seal_jax.runtime import resources
     from seal_jax.seal import sizes
 
-    texts = sizes.longest(tokenizer, passages, settings)
-    found = sizes.footprint(config, settings, dtype, texts, mesh)
+    config, axes = opened.checkpoint.config, opened.axes
+    texts = sizes.longest(opened.tokenizer, passages, settings)
+    found = sizes.footprint(config, settings, dtype, texts, axes)
     needs = found.needs if rounds else [n for n in found.needs if n.name != "the policy update"]
     disk = sizes.disk_bytes(found, rounds, export)
     available = resources.device_memory()
@@ -45,7 +96,7 @@ def announce_seal(
         f"model: {config.model_type}, {found.parameters:,} parameters, {size(found.weights)} of {dtype} on each device",
         f"adapters: {found.inner_adapter:,} numbers an edit ({size(4 * found.inner_adapter)}), "
         f"{settings.inner.at_once} at once" + (f"; {found.policy_adapter:,} of the policy" if rounds else ""),
-        f"mesh: {device_text(mesh)}",
+        f"mesh: {device_text(axes)}",
         f"memory: about {size(most.about)} on each device at the most ({most.name})"
         + (f", of {size(available)}" if available is not None else ""),
         f"disk: about {size(disk)} in {out}, of {size(resources.free_disk(out))} free",
@@ -54,13 +105,10 @@ def announce_seal(
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 
-def device_text(mesh: Mapping[str, int]) -> str:
+def device_text(axes: Mapping[str, int]) -> str:
     """The axes that split anything and the devices under them: "data=2, model=2 on 4 x TPU v5e"."""
     import jax
 
     kind = jax.devices()[0].device_kind
-    axes = ", ".join(f"{axis}={size}" for axis, size in mesh.items() if size > 1)
-    count = 1
-    for size in mesh.values():
-        count *= size
-    return f"{axes} on {count} x {kind}" if axes else f"one device ({kind})"
+    split = ", ".join(f"{axis}={size}" for axis, size in axes.items() if size > 1)
+    return f"{split} on {math.prod(axes.values())} x {kind}" if split else f"one device ({kind})"

@@ -26,7 +26,7 @@ from seal_jax.models.loading import load_params
 from seal_jax.models.paths import check_tokenizer, member
 from seal_jax.models.tensors import DTYPES, TensorFiles, model_files, read_json, write_json, write_tensors
 from seal_jax.models.transformer import Params
-from seal_jax.runtime.distributed import host
+from seal_jax.runtime.distributed import host, is_main, sync
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 _HUB_PATTERNS = ("*.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "*.jinja")
@@ -56,10 +56,9 @@ def from_pretrained(
 
     Raises CheckpointError naming the file, tensor or field that is wrong and what is accepted.
     """
-    target = _float_dtype(dtype)
+    _float_dtype(dtype)  # before anything is downloaded
     opened = open_checkpoint(path, complete=fill is None)
-    params = load_params(opened.files, opened.config, target, mesh, fill)
-    return Model(opened.config, params, opened.tokenizer())
+    return Model(opened.config, opened.params(dtype, mesh, fill), opened.tokenizer())
 
 
 class Checkpoint(NamedTuple):
@@ -72,6 +71,15 @@ class Checkpoint(NamedTuple):
     def tokenizer(self) -> Any:
         """The transformers tokenizer, None where the directory has none. CheckpointError if it cannot be read."""
         return _load_tokenizer(self.folder)
+
+    def params(
+        self,
+        dtype: str | jnp.dtype = "float32",
+        mesh: jax.sharding.Mesh | None = None,
+        fill: Callable[[str, tuple[int, ...]], np.ndarray] | None = None,
+    ) -> Params:
+        """Read the weights; arguments and errors as in `from_pretrained`."""
+        return load_params(self.files, self.config, _float_dtype(dtype), mesh, fill)
 
 
 def open_checkpoint(path: str | Path, complete: bool = True) -> Checkpoint:
@@ -170,7 +178,8 @@ def save_pretrained(
     """Write a directory that `from_pretrained` and transformers load with the same logits.
 
     params: plain arrays, stacked or unrolled, written in their own dtype; in shards of at most `max_shard_bytes` bytes
-    with an index where one file is not enough. tokenizer: any with `save_pretrained`.
+    with an index where one file is not enough. tokenizer: any with `save_pretrained`. Parameters on a mesh are gathered
+    tensor by tensor; of several processes, all of which have to call this, the first one writes.
 
     Raises CheckpointError for adapted weights, for leaves that do not fit `config`, and for a `config` that the
     family's config.json cannot express.
@@ -180,10 +189,15 @@ def save_pretrained(
     expected = leaves(config)
     found = _leaf_arrays(params)
     _check_leaves(found, expected)
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_tensors(folder, _tensors(found, expected), max_shard_bytes)
-    write_settings(folder, config, str(_first(found["norm/scale"]).dtype), tokenizer)
+    folder, tensors = Path(path), _tensors(found, expected)
+    if is_main():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_tensors(folder, tensors, max_shard_bytes)
+        write_settings(folder, config, str(_first(found["norm/scale"]).dtype), tokenizer)
+    else:
+        for _, read, _ in tensors:
+            read()  # what is spread over processes is gathered by all of them
+    sync("save_pretrained")
 
 
 def write_settings(folder: Path, config: Config, dtype: str, tokenizer: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import partial
 
 import jax
@@ -20,6 +21,11 @@ def abstract_params(config: Config, dtype: str | jnp.dtype = "float32") -> Param
 def count(tree: object) -> int:
     """Numbers in a tree of arrays or of their shapes."""
     return sum(math.prod(x.shape) for x in jax.tree.leaves(tree))
+
+
+def weight_bytes(config: Config, dtype: str | jnp.dtype, axes: Mapping[str, int]) -> int:
+    """Bytes of the parameters on each device of a mesh with these axes, taking every leaf to be split by them."""
+    return count(abstract_params(config)) * jnp.dtype(dtype).itemsize // (axes["fsdp"] * axes["model"])
 
 
 def cache_bytes(config: Config, rows: int, slots: int, itemsize: int) -> int:

@@ -9,7 +9,6 @@ import numpy as np
 
 from seal_jax import models
 from seal_jax.data.worlds import biographies, self_edits
-from seal_jax.runtime.mesh import make_mesh
 from seal_jax.runtime.run import Run
 from seal_jax.seal.settings import Answering, Edits, Inner, PolicyUpdate, Settings
 from seal_jax.seal.study import study
@@ -26,11 +25,12 @@ SETTINGS = Settings(
 )
 
 
-def run_demo(run: Run, seed: int = 0, dtype: str = "float32", mesh: str = "") -> dict[str, Any]:
-    """Two rounds on 40 people each, evaluated on 120 others: the result of `study`. mesh: "data=8"; "": one device."""
-    made = make_mesh(mesh) if mesh else None
-    model = models.from_pretrained(CHECKPOINT, dtype=dtype, mesh=made)
-    return biographies_study(run, SETTINGS, passages=40, rounds=2, test=120, seed=seed, model=model)
+PASSAGES, ROUNDS, TEST = 40, 2, 120
+
+
+def run_demo(run: Run, model: models.Model, seed: int = 0) -> dict[str, Any]:
+    """Two rounds on 40 people each, evaluated on 120 others, with the model of `CHECKPOINT`: the result of `study`."""
+    return biographies_study(run, SETTINGS, PASSAGES, ROUNDS, TEST, seed, model=model)
 
 
 def biographies_study(

@@ -23,11 +23,15 @@ ONE_DEVICE = {"data": 1, "fsdp": 1, "model": 1}
 
 
 class Texts(NamedTuple):
-    """How long things get, in tokens: the longest passage, the longest edit prompt; and most questions of a passage."""
+    """How long things get, in tokens, and how many there are.
+
+    passage, prompt: tokens of the longest passage and edit prompt; questions: most of a passage; passages: how many.
+    """
 
     passage: int
     prompt: int
     questions: int
+    passages: int
 
 
 def longest(tokenizer: Any, passages: Sequence[Passage], settings: Settings) -> Texts:
@@ -35,7 +39,7 @@ def longest(tokenizer: Any, passages: Sequence[Passage], settings: Settings) -> 
     most = max(passages, key=lambda p: len(p.context))
     prompt = edit_prompt(most, settings.edits.kind, tokenizer=tokenizer if settings.edits.chat else None)
     passage, asked = (len(tokenizer.encode(text)) for text in (most.context, prompt))
-    return Texts(passage, asked, max(len(p.questions) for p in passages))
+    return Texts(passage, asked, max(len(p.questions) for p in passages), len(passages))
 
 
 class Footprint(NamedTuple):
@@ -55,10 +59,9 @@ def footprint(
     params = sizes.abstract_params(config, dtype)
     inner, policy = (_adapter_count(params, of) for of in (settings.inner, settings.policy))
     itemsize = np.dtype(params["embed_tokens"]["embedding"].dtype).itemsize
-    weights = sizes.count(params) * itemsize // (mesh["fsdp"] * mesh["model"])
+    weights = sizes.weight_bytes(config, dtype, mesh)
     found = _Estimates(config, settings, itemsize, texts, mesh["data"] * mesh["fsdp"])
     needs = [
-        Need("loading the model", weights, weights, "a smaller model, --dtype bfloat16, or --mesh with fsdp or model"),
         found.writing(weights),
         found.inner_loop(weights, inner),
         found.answering(weights, inner),
@@ -68,9 +71,9 @@ def footprint(
 
 
 def disk_bytes(found: Footprint, rounds: int, export: bool) -> int:
-    """What a run leaves on disk at most: for each round the adapters of the policy and of the random control, one
-    checkpoint's adapter and optimizer state while it trains; the exported weights."""
-    adapter = 4 * found.policy_adapter
+    """What a run takes on disk at most: for each round the adapters of the policy and of the random control, while one
+    trains two checkpoints of adapter and optimizer state, and the exported weights."""
+    adapter = 4 * found.policy_adapter if rounds else 0
     return 2 * rounds * adapter + 2 * 3 * adapter + (found.weights if export else 0)
 
 
@@ -90,20 +93,25 @@ class _Estimates(NamedTuple):
     def writing(self, weights: int) -> Need:
         edits = self.settings.edits
         slots = min(self.texts.prompt + edits.max_new_tokens, self.config.max_position)
-        rows = -(-edits.rows // self.spread)
+        rows = -(-min(edits.rows, self.texts.passages * edits.count) // self.spread)
         cache = sizes.cache_bytes(self.config, rows, slots, self.itemsize)
         return Need("writing edits", weights, weights + cache, "lower --edits.rows or --edits.max-new-tokens")
 
     def inner_loop(self, weights: int, adapter: int) -> Need:
         inner = self.settings.inner
-        at_once = -(-inner.at_once // self.spread)
+        at_once = self._at_once()
         length = inner.max_length if inner.pad_loss == "reference" else min(inner.max_length, self.texts.passage)
         state = at_once * _training_state(adapter)
         work = at_once * self._step(inner.batch_size, min(length, self.config.max_position), inner.remat)
         return Need("the inner loop", weights + state, weights + state + work, "lower --inner.at-once, --inner.remat")
 
+    def _at_once(self) -> int:
+        """Fine-tunes in one program, on one device."""
+        trials = self.texts.passages * self.settings.edits.count * self.settings.seeds
+        return -(-min(self.settings.inner.at_once, trials) // self.spread)
+
     def answering(self, weights: int, adapter: int) -> Need:
-        at_once = -(-self.settings.inner.at_once // self.spread)
+        at_once = self._at_once()
         slots = min(QUESTION + self.settings.answering.max_new_tokens, self.config.max_position)
         cache = sizes.cache_bytes(self.config, at_once * self.texts.questions, slots, self.itemsize)
         sure = weights + 4 * at_once * adapter

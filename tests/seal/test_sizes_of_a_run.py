@@ -15,7 +15,7 @@ SETTINGS = Settings(
     inner=Inner(rank=4, at_once=16, targets=("all",)),
     policy=PolicyUpdate(rank=8, batch_size=4),
 )
-TEXTS = sizes.Texts(passage=40, prompt=100, questions=5)
+TEXTS = sizes.Texts(passage=40, prompt=100, questions=5, passages=9)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,19 @@ def test_devices_share_what_is_split(found):
     assert inner.sure - spread.weights == (alone.sure - found.weights) // 4
 
 
+def test_no_more_fine_tunes_than_there_are(found):
+    """Two passages of five edits and three seeds are 30 fine-tunes, however many may run at once."""
+    few = TEXTS._replace(passages=2)
+    at_once = lambda n: dataclasses.replace(SETTINGS, inner=dataclasses.replace(SETTINGS.inner, at_once=n))  # noqa: E731
+    many, all_ = at_once(999), at_once(30)
+    assert sizes.footprint(CONFIG, many, "float32", few) == sizes.footprint(CONFIG, all_, "float32", few)
+
+
+def test_the_disk_holds_adapters_and_the_export(found):
+    assert sizes.disk_bytes(found, 0, export=False) == 0
+    assert sizes.disk_bytes(found, 2, export=True) == 10 * 4 * found.policy_adapter + found.weights
+
+
 def test_less_is_less(found):
     smaller = dataclasses.replace(
         SETTINGS,
@@ -46,7 +59,7 @@ def test_less_is_less(found):
         policy=dataclasses.replace(SETTINGS.policy, accumulate=4),
     )
     fewer = sizes.footprint(CONFIG, smaller, "float32", TEXTS).needs
-    names = ["loading the model", "writing edits", "the inner loop", "answering", "the policy update"]
+    names = ["writing edits", "the inner loop", "answering", "the policy update"]
     assert [n.name for n in fewer] == names
-    assert all(small.about < large.about for small, large in zip(fewer[1:], found.needs[1:]))
+    assert all(small.about < large.about for small, large in zip(fewer, found.needs))
     assert all(need.sure <= need.about for need in (*fewer, *found.needs))
