@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from seal_jax import adapters, models, training
+from seal_jax.models import sizes
 from seal_jax.plan.settings import Settings
 from seal_jax.runtime.mesh import ROWS
 from seal_jax.runtime.placement import adapters_spec, param_spec
@@ -31,7 +32,7 @@ class Sizes(NamedTuple):
 
 def abstract_params(config: models.Config, mesh: Mesh | None = None, unrolled: bool = False) -> Any:
     """The parameters in bf16, placed as `from_pretrained(mesh=)` places them; without a mesh, shapes alone."""
-    params = jax.eval_shape(partial(models.init, config=config, dtype=DTYPE), jax.eval_shape(jax.random.key, 0))
+    params = sizes.abstract_params(config, DTYPE)
     if unrolled:
         params = jax.eval_shape(models.unroll, params)
     return params if mesh is None else _placed(params, mesh, config, param_spec)
@@ -53,7 +54,7 @@ def sizes_of(settings: Settings, config: models.Config, edits: int) -> Sizes:
     if settings.experiment == "inner_loop":
         begin = lambda adapter: training.begin(adapter, training.Hyper(1e-3, 1)).optimizer  # noqa: E731
         optimizer = jax.eval_shape(jax.vmap(begin), stacked)
-    return Sizes(_count(params), _bytes(params), _count(stacked), _bytes(stacked), _bytes(optimizer))
+    return Sizes(sizes.count(params), _bytes(params), sizes.count(stacked), _bytes(stacked), _bytes(optimizer))
 
 
 def leading(tree: Any, mesh: Mesh) -> Any:
@@ -62,7 +63,7 @@ def leading(tree: Any, mesh: Mesh) -> Any:
 
 
 def _bytes(tree: Any) -> int:
-    return sum(int(np.prod(x.shape)) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def _placed(tree: Any, mesh: Mesh, config: models.Config, rule: Callable[..., PartitionSpec]) -> Any:
@@ -71,7 +72,3 @@ def _placed(tree: Any, mesh: Mesh, config: models.Config, rule: Callable[..., Pa
 
 def _on(mesh: Mesh, x: Any, spec: PartitionSpec) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec))
-
-
-def _count(tree: Any) -> int:
-    return sum(int(np.prod(x.shape)) for x in jax.tree.leaves(tree))
