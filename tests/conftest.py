@@ -5,6 +5,9 @@ import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+# Threads of XLA:CPU. A fake device blocks one in each collective it waits in, several at a time; with as few as there
+# are devices they can all be waiting for a device that has none.
+os.environ.setdefault("PJRT_NPROC", "32")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -217,20 +217,21 @@ def _advance(
     branches = [partial(differentiated, length) for length in program.lengths] or [value_and_grad]
 
     def step(carry: tuple[Any, Any, jax.Array], item: tuple[Any, ...]) -> tuple[tuple[Any, Any, jax.Array], Metrics]:
-        index, branch, batch = item
+        index, branch, batch, real = item
         trained, optimizer, taken = carry
         key = jax.random.fold_in(seed, index)
         value, grads = jax.lax.switch(branch, branches, trained, batch, key)
         metrics = {"loss": value, "grad_norm": optax.tree.norm(grads)}
         updates, optimizer = tx.update(grads, optimizer, trained, value=value, key=key)
-        active = taken < hyper.steps
-        if "mask" in batch:
-            active &= batch["mask"].any()
+        active = real & (taken < hyper.steps)
         new = (optax.apply_updates(trained, updates), optimizer, taken + 1)
         carry = jax.tree.map(lambda new, old: jnp.where(active, new, old), new, carry)
         return carry, jax.tree.map(lambda m: jnp.where(active, m, jnp.nan), metrics)
 
-    items = (state.position + jnp.arange(len(which)), which, batches)
+    # Outside of the loop, since rows that are split over devices make it a question to all of them.
+    mask = batches.get("mask", jnp.ones((len(which), 1), bool))
+    real = mask.any(axis=tuple(range(1, mask.ndim)))
+    items = (state.position + jnp.arange(len(which)), which, batches, real)
     carry = (trainable(adapter), state.optimizer, state.taken)
     (trained, optimizer, taken), metrics = jax.lax.scan(step, carry, items)
     return State(join(trained, adapter), optimizer, taken, state.position + len(which)), metrics
