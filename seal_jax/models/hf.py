@@ -45,6 +45,8 @@ def from_pretrained(
     dtype: str | jnp.dtype = "float32",
     mesh: jax.sharding.Mesh | None = None,
     fill: Callable[[str, tuple[int, ...]], np.ndarray] | None = None,
+    *,
+    unrolled: bool = False,
 ) -> Model:
     """Load a checkpoint from a local directory or, where no such directory exists, from the hub by name.
 
@@ -52,13 +54,14 @@ def from_pretrained(
     `runtime.placement`; each process reads what its own devices keep. fill: makes a tensor that the checkpoint lacks,
     from its HF name and its shape in the file, so that a config.json alone gives random weights of that size; without
     it a missing tensor is an error.
-    Layers come stacked `[L, ...]`.
+    Layers come stacked `[L, ...]`, or with `unrolled` as a tuple of layers: as `models.unroll` gives them, which would
+    copy them all.
 
     Raises CheckpointError naming the file, tensor or field that is wrong and what is accepted.
     """
     _float_dtype(dtype)  # before anything is downloaded
     opened = open_checkpoint(path, complete=fill is None)
-    return Model(opened.config, opened.params(dtype, mesh, fill), opened.tokenizer())
+    return Model(opened.config, opened.params(dtype, mesh, fill, unrolled), opened.tokenizer())
 
 
 class Checkpoint(NamedTuple):
@@ -77,9 +80,10 @@ class Checkpoint(NamedTuple):
         dtype: str | jnp.dtype = "float32",
         mesh: jax.sharding.Mesh | None = None,
         fill: Callable[[str, tuple[int, ...]], np.ndarray] | None = None,
+        unrolled: bool = False,
     ) -> Params:
         """Read the weights; arguments and errors as in `from_pretrained`."""
-        return load_params(self.files, self.config, _float_dtype(dtype), mesh, fill)
+        return load_params(self.files, self.config, _float_dtype(dtype), mesh, fill, unrolled)
 
 
 def open_checkpoint(path: str | Path, complete: bool = True) -> Checkpoint:

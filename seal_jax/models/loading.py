@@ -21,23 +21,37 @@ Fill = Callable[[str, tuple[int, ...]], np.ndarray]
 
 
 def load_params(
-    files: TensorFiles, config: Config, dtype: np.dtype, mesh: Mesh | None = None, fill: Fill | None = None
+    files: TensorFiles,
+    config: Config,
+    dtype: np.dtype,
+    mesh: Mesh | None = None,
+    fill: Fill | None = None,
+    unrolled: bool = False,
 ) -> Params:
-    """The stacked parameters of a checkpoint whose headers have been checked.
+    """The parameters of a checkpoint whose headers have been checked, with stacked or with unrolled layers.
 
     Without a mesh they are on the default device; on a CPU they are the memory they were read into. On a mesh each
     process reads what its own devices keep, once for all devices that keep the same. fill: see `from_pretrained`.
     Raises CheckpointError for NaN or inf in what is read.
     """
-    params: Params = {}
+    params: Params = {"layers": tuple({} for _ in range(config.num_layers))} if unrolled else {}
     before: Any = None
     for leaf in leaves(config):
-        made = _Reader(leaf, files, dtype, fill)
-        array = jax.device_put(made.read(_all(leaf.shape))) if mesh is None else _sharded(made, mesh, config)
-        jax.block_until_ready(before)  # one leaf on its way to the device while the next is read, and not all of them
-        before = array
-        _insert(params, leaf.path.split("/"), array)
+        for layer, part in _layers(leaf) if unrolled else [(None, leaf)]:
+            made = _Reader(part, files, dtype, fill)
+            array = jax.device_put(made.read(_all(part.shape))) if mesh is None else _sharded(made, mesh, config)
+            jax.block_until_ready(before)  # one on its way to the device while the next is read, and not all of them
+            before = array
+            _insert(params if layer is None else params["layers"][layer], part.path.split("/"), array)
     return params
+
+
+def _layers(leaf: Leaf) -> list[tuple[int | None, Leaf]]:
+    """A stacked leaf layer by layer, each as a leaf of one layer's tree."""
+    if not leaf.stacked:
+        return [(None, leaf)]
+    path, shape = leaf.path.removeprefix("layers/"), leaf.shape[1:]
+    return [(i, leaf._replace(path=path, shape=shape, names=(name,))) for i, name in enumerate(leaf.names)]
 
 
 class _Reader:

@@ -12,7 +12,9 @@ import transformers
 from family_rows import batch, forward, our_logits, their_logits
 from safetensors.numpy import load_file
 
-from seal_jax import adapters, generation, models
+from seal_jax import adapters, generation, models, training
+from seal_jax.runtime.mesh import make_mesh, shard_leading, use
+from seal_jax.runtime.placement import shard_adapters
 
 NEW = 8
 
@@ -169,3 +171,30 @@ def test_peft_merged(row, tmp_path):
         np.testing.assert_allclose(ours[name].numpy(), tensor.numpy(), atol=1e-5, rtol=0, err_msg=name)
         changed += not torch.equal(tensor, plain[name])
     assert changed == sum(len(entry["scale"].reshape(-1)) for entry in adapter.values())
+
+
+def test_a_mesh_gives_the_results_of_one_device(row):
+    """Loaded onto a mesh that splits everything: one forward, and a batch of 8 fine-tunes of one step.
+
+    tests/meshes has each kind of layout by itself, for one family.
+    """
+    mesh = make_mesh("data=2,fsdp=2,model=2")
+    config, one = row.ours.config, row.ours.params
+    spread = models.from_pretrained(row.folder, mesh=mesh).params
+    tokens, mask = np.tile(batch()[0], (3, 1))[:8], np.tile(batch()[1], (3, 1))[:8]
+    rows = shard_leading({"tokens": tokens, "mask": mask}, mesh)
+    with use(mesh):
+        logits = forward(spread, config, rows["tokens"], rows["mask"])
+    np.testing.assert_allclose(
+        np.asarray(logits)[mask], np.asarray(forward(one, config, tokens, mask))[mask], atol=1e-4
+    )
+    keys = jax.random.split(jax.random.key(0), 8)
+    fresh = jax.vmap(lambda key: adapters.lora.init(key, one, 2, 4, ("all",)))(keys)
+    batches = {name: x[:, None, None] for name, x in (("tokens", tokens), ("mask", mask))}
+    hyper = training.Hyper(1e-2, 1)
+    wanted = training.finetune_batch(one, config, fresh, batches, hyper)
+    found = training.finetune_batch(
+        spread, config, shard_adapters(fresh, mesh, config), shard_leading(batches, mesh), hyper
+    )
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=1e-4)

@@ -76,6 +76,18 @@ def test_a_process_reads_its_own_parts_alone(saved, config, spec, share, bytes_r
     assert sum(kernels) * share == sum(leaf.size for leaf in whole if leaf.ndim == 3)
 
 
+@pytest.mark.parametrize("mesh", ["", "data=2,fsdp=2,model=2"])
+def test_unrolled_layers_are_read_as_they_are(saved, config, mesh, bytes_read):
+    folder, params = saved
+    made = make_mesh(mesh) if mesh else None
+    loaded = models.from_pretrained(folder, mesh=made, unrolled=True).params
+    wanted = models.unroll(models.from_pretrained(folder, mesh=made).params)
+    jax.tree.map(np.testing.assert_array_equal, loaded, wanted)
+    same = jax.tree.map(lambda a, b: a.sharding.is_equivalent_to(b.sharding, a.ndim), loaded, wanted)
+    assert all(jax.tree.leaves(same))
+    assert sum(bytes_read) == 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
+
+
 def test_parts_are_converted_and_checked(saved, config, tmp_path):
     folder, params = saved
     mesh = make_mesh("data=4,model=2")
