@@ -10,7 +10,7 @@ from seal_jax import models
 def test_startup_benchmark():
     tiny = models.Config("llama", 2000, 64, 96, 2, 4, 2, 16, 128, tie_embeddings=True)
     found = startup.run(rounds=1, config=tiny)
-    assert found["weight_bytes"] == 4 * (2000 * 64 + 2 * (64 * 192 + 64 * 64 + 3 * 64 * 96 + 2 * 64) + 64)
+    assert found["weight_bytes"] == 4 * (2000 * 64 + 2 * (64 * 128 + 64 * 64 + 3 * 64 * 96 + 2 * 64) + 64)
     assert found["largest_logit_difference"] < 1e-4
     for side in ("ours", "transformers"):
         stages = found[side]["stages"]
