@@ -1,9 +1,10 @@
 """Rotary position embeddings (arXiv 2104.09864) and their frequency scalings, as transformers computes them.
 
-Two scalings depend on how long the sequence is: `dynamic` and `longrope`. As in transformers the length is the largest
-position of the call's whole batch plus one, so rows of a batch that cross the original context share one set of
-frequencies. Under a key/value cache each call turns its own queries and keys by its own length, and keys that are
-cached already stay as they were turned: a sequence fed in parts may so differ from one fed whole, as it does there.
+Two scalings depend on how long the sequence is: `dynamic` and `longrope`. The length is that of each row, its largest
+position plus one, so that no row depends on the others of its batch. (transformers takes the longest row's for all; one
+row at a time gives the same numbers.) Under a key/value cache each call turns its own queries and keys by its own
+length, and keys that are cached already stay as they were turned: a sequence fed in parts may so differ from one fed
+whole, as it does there.
 """
 
 from __future__ import annotations
@@ -105,10 +106,13 @@ def attention_factor(scaling: RopeScaling | None) -> float:
     return 0.1 * log + 1
 
 
+BY_LENGTH = ("dynamic", "longrope")
+
+
 def inverse_frequencies(config: Config, length: jax.Array | int = 1, *, window: bool = False) -> np.ndarray | jax.Array:
     """Angular frequency of each channel pair in radians per token: float32 `[turned / 2]`.
 
-    length: of the longest sequence in tokens, int32 `[]`, for the scalings that depend on it. window: of the layers
+    length: of the sequence in tokens, int32 `[]`, for the scalings that depend on it. window: of the layers
     that have an attention window.
     """
     theta, scaling = _rope_of(config, window)
@@ -132,11 +136,16 @@ def rotation(config: Config, positions: jax.Array, *, window: bool = False) -> R
     """
     if not config.turned:
         return None
-    length = jnp.max(positions, initial=0) + 1
-    frequencies = jnp.expand_dims(inverse_frequencies(config, length, window=window), (0, 1, 2))
+    scaling = _rope_of(config, window)[1]
+    if scaling is not None and scaling.kind in BY_LENGTH:
+        lengths = jnp.max(positions, axis=-1, initial=0) + 1
+        frequencies = jax.vmap(lambda length: inverse_frequencies(config, length, window=window))(lengths)
+        frequencies = frequencies[:, None, None]
+    else:
+        frequencies = jnp.expand_dims(inverse_frequencies(config, window=window), (0, 1, 2))
     angles = positions.astype(jnp.float32)[..., None, None] * frequencies
     cos, sin = jnp.cos(angles), jnp.sin(angles)
-    factor = attention_factor(_rope_of(config, window)[1])
+    factor = attention_factor(scaling)
     return (cos, sin) if factor == 1 else (cos * factor, sin * factor)
 
 

@@ -90,3 +90,17 @@ def test_generation_across_the_original_context_is_that_of_transformers(name, tm
         )
     got = generation.generate(ours.params, ours.config, prompts, None, max_new_tokens=16, eos=())
     assert got.tokens == out[:, 10:].tolist()
+
+
+@pytest.mark.parametrize("name", ["dynamic", "longrope"])
+def test_a_row_does_not_depend_on_longer_rows_beside_it(name):
+    scaling = settings(name) | ({"original_max_position_embeddings": 14} if name == "longrope" else {"factor": 6.0})
+    sizes = {**SIZES, "max_position_embeddings": 14 if name == "dynamic" else 64}
+    config = config_from_hf({**sizes, "model_type": "llama", "rope_parameters": scaling})
+    short, long = jnp.arange(6), jnp.arange(30)
+    both = jnp.stack([jnp.pad(short, (0, 24), mode="edge"), long])
+    beside, alone, longer = (rope.rotation(config, positions) for positions in (both, short[None], long[None]))
+    for together, by_itself, other in zip(beside, alone, longer):
+        np.testing.assert_allclose(together[0, :6], by_itself[0], atol=1e-6)
+        np.testing.assert_allclose(together[1], other[0], atol=1e-6)
+        assert np.abs(other[0, :6] - by_itself[0]).max() > 1e-3
