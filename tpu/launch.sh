@@ -27,7 +27,13 @@ EOF
   if [[ -n $BUCKET ]]; then
     cat <<EOF
 mkdir -p $out
-gcloud storage rsync --recursive $(quoted "$BUCKET/$NAME") $out 2>/dev/null || echo 'nothing in the bucket yet'
+if said=\$(gcloud storage ls $(quoted "$BUCKET/$NAME/") 2>&1); then
+  gcloud storage rsync --recursive $(quoted "$BUCKET/$NAME") $out || { echo 'the results in the bucket cannot be read' >&2; exit 3; }
+elif grep -qi 'matched no objects' <<<"\$said"; then
+  echo 'nothing in the bucket yet'
+else # starting from nothing would later replace what is there
+  printf 'the bucket cannot be read: %s\n' "\$said" >&2; exit 3
+fi
 cat >$out.sync <<'SYNC'
 worker=\$(curl -sf -H Metadata-Flavor:Google http://metadata.google.internal/computeMetadata/v1/instance/attributes/agent-worker-number || echo 0)
 [ "\$worker" = 0 ] || exit 0

@@ -25,6 +25,12 @@ uv pip install --quiet --python .venv/bin/python -e '.[tpu]'
 EOF
 }
 
+warn_of_changes() { # what is not committed does not go to the workers
+  local changed
+  changed=$(git -C "$HERE/.." status --porcelain | wc -l) || return 0
+  ((changed == 0)) || say "setup.sh: warning: $changed files with changes that are not committed; the workers get HEAD"
+}
+
 main() {
   parse_common "$@"
   set -- "${REST[@]}"
@@ -41,6 +47,7 @@ main() {
     trap "rm -rf '$folder'" EXIT
   fi
   archive=$folder/$CHECKOUT.tar.gz
+  warn_of_changes
   run git -C "$HERE/.." archive --format=tar.gz --output="$archive" HEAD
   copy "$archive" "$NAME:$CHECKOUT.tar.gz" --worker=all || die 3 "copying failed"
   on_workers all "$(remote)" || die 3 "setting up failed on a worker; what it said is above"

@@ -57,6 +57,12 @@ elif words[2:4] == ["tpu-vm", "scp"]:
         shutil.copytree(source, target / pathlib.Path(source).name if target.is_dir() else target, dirs_exist_ok=True)
     else:
         shutil.copy(source, target)
+elif words[:2] == ["storage", "ls"]:
+    place = folder / "bucket" / words[2][5:]
+    if (folder / "unreadable").exists():
+        sys.exit((folder / "unreadable").read_text())
+    if not place.is_dir() or not any(place.iterdir()):
+        sys.exit("ERROR: (gcloud.storage.ls) One or more URLs matched no objects.")
 elif words[:2] == ["storage", "rsync"]:
     source, target = (folder / "bucket" / w[5:] if w.startswith("gs://") else pathlib.Path(w) for w in words[3:5])
     if not source.exists():
@@ -310,6 +316,52 @@ def test_launch_with_a_bucket_keeps_results_there(cloud):
     assert eventually(kept / "result.json") == "done\n"
     assert cloud.run("sync", "--bucket", "gs://b/runs").returncode == 0
     assert (cloud.folder / "results" / "seal" / "result.json").read_text() == "done\n"
+
+
+def test_an_empty_bucket_is_a_start_and_one_that_cannot_be_read_is_an_error(cloud):
+    """A run that started from nothing would be copied over the results that are there."""
+    cloud.states("ACTIVE")
+    cloud.install("echo done >runs/seal/result.json")
+    denied = cloud.folder / "unreadable"
+    for said in ("ERROR: HTTPError 403: does not have storage.objects.list access", "ERROR: network is unreachable"):
+        denied.write_text(said)
+        done = cloud.run("launch", "--bucket", "gs://b/runs", *COMMAND)
+        assert done.returncode == 3
+        assert f"the bucket cannot be read: {said}" in done.stderr
+    denied.unlink()
+    (cloud.folder / "bucket" / "b").mkdir()
+    assert not (cloud.folder / "home" / "arguments").exists()
+    assert not (cloud.folder / "home" / "seal_jax" / "runs" / "seal.pid").exists()
+    done = cloud.run("launch", "--bucket", "gs://b/runs", *COMMAND)
+    assert done.returncode == 0, done.stderr
+    assert "nothing in the bucket yet" in done.stdout
+    eventually(cloud.folder / "home" / "arguments")
+
+
+def test_results_in_the_bucket_that_cannot_be_fetched_are_an_error(cloud):
+    cloud.states("ACTIVE")
+    cloud.install()
+    kept = cloud.folder / "bucket" / "b" / "runs" / "seal"
+    kept.mkdir(parents=True)
+    (kept / "checkpoints").mkdir()
+    runs = cloud.folder / "home" / "seal_jax" / "runs"
+    (runs / "seal").mkdir(parents=True)
+    (runs / "seal" / "checkpoints").touch()  # in the way of the copy
+    done = cloud.run("launch", "--bucket", "gs://b/runs", *COMMAND)
+    assert done.returncode == 3
+    assert "the results in the bucket cannot be read" in done.stderr
+    assert not (runs / "seal.pid").exists()
+
+
+def test_setup_warns_of_what_is_not_committed(cloud):
+    """git is a stand-in that says what the test wants."""
+    cloud.states("ACTIVE")
+    git = cloud.folder / "bin" / "git"
+    for changes, warning in ((" M a\\n?? b\\n", "warning: 2 files with changes that are not committed"), ("", "")):
+        git.write_text(f"#!/usr/bin/env bash\n[[ $3 != status ]] || printf '{changes}'\n")
+        git.chmod(0o755)
+        said = cloud.run("setup", "--dry-run").stderr
+        assert (warning in said) if warning else (said == "")
 
 
 @pytest.mark.parametrize(

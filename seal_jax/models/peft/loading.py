@@ -20,11 +20,13 @@ from seal_jax.models.paths import member
 from seal_jax.models.peft.names import (
     PREFIX,
     SIDES,
+    TiedHead,
     by_module,
     module_names,
     spellings,
     stored_names,
     tensor_name,
+    tied_head,
     what_else,
 )
 from seal_jax.models.peft.settings import Settings, read_settings
@@ -34,6 +36,7 @@ from seal_jax.models.transformer import Params
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _BASE = (".weight", ".base_layer.weight")
+_TIED = "an output layer that is tied to the embedding; expected LoRA on linear modules with a weight of their own"
 
 
 def load_peft(path: str | Path, params: Params, config: Config) -> Adapter:
@@ -111,13 +114,21 @@ def _modules(
     """`{HF module name: _Module}`, once every tensor in the file and every module in the settings is accounted for."""
     where = str(next((files.path(name) for name in files), settings.where))
     factors, rest = by_module(files, where)
-    spelling = _spelling(factors, [leaf for leaf in every if len(leaf.tensor_shape) == 2], settings, config)
+    tied = tied_head(config)
+    spelling = _spelling(factors, [leaf for leaf in every if len(leaf.tensor_shape) == 2], tied, settings, config)
     kernels = {name for leaf in every if leaf.transposed for name in module_names(leaf)}
     ours = {there: name for there, name in spelling.items() if name in kernels}
+    whole = {leaf.modules[0]: leaf for leaf in every if not leaf.stacked and len(leaf.tensor_shape) == 2}
+    if tied:
+        whole[tied.module] = next(leaf for leaf in every if leaf.path == "embed_tokens/embedding")
+    copies = {f"{PREFIX}{there}{end}": whole[m] for there, m in spelling.items() if m in whole for end in _BASE}
     for tensor in rest:
-        if not _is_base_copy(tensor, files, base, every, {name: there for there, name in spelling.items()}):
+        if tensor not in copies:
             raise _unknown(tensor, where, kernels)
+        _check_copy(tensor, files, base, copies[tensor])
     for (module, _), tensor in factors.items():
+        if tied and spelling.get(module) == tied.module:
+            raise CheckpointError(f"{where}: tensor {tensor!r} adapts {_TIED}")
         if module not in ours:
             raise _unknown(tensor, where, kernels)
     wanted = _wanted(settings, spelling, every, config)
@@ -137,12 +148,18 @@ def _modules(
 
 
 def _spelling(
-    factors: Mapping[tuple[str, str], str], known: list[Leaf], settings: Settings, config: Config
+    factors: Mapping[tuple[str, str], str],
+    known: list[Leaf],
+    tied: TiedHead | None,
+    settings: Settings,
+    config: Config,
 ) -> dict[str, str]:
     """How the file calls the modules: the spelling under which most of its tensors are known, the usual one first."""
     root = family_of(config.model_type, "Config").modules["embed_tokens"].split(".")[0]
     names = [name for leaf in known for name in module_names(leaf)]
     stored = [name for leaf in known for name in stored_names(leaf)]
+    if tied:
+        names, stored = [*names, tied.module], [*stored, tied.stored]
     found = [*spellings(names, root, bare=settings.bare), dict(zip(stored, names))]
     modules = {module for module, _ in factors}
     return max(found, key=lambda spelling: len(modules & spelling.keys()))
@@ -160,12 +177,15 @@ def _wanted(settings: Settings, spelling: dict[str, str], every: list[Leaf], con
     """The modules that the settings adapt, as the file spells them."""
     kernels = {name for leaf in every if leaf.transposed for name in module_names(leaf)}
     head = next((name for leaf in every if leaf.path.startswith("lm_head/") for name in module_names(leaf)), None)
+    tied = tied_head(config)
     wanted = []
     for module, name in spelling.items():
         if settings.all_linear and (name == head or name not in kernels):
             continue
         if not settings.selects(module):
             continue
+        if tied and name == tied.module:
+            raise CheckpointError(f"{settings.where}: target_modules names {module!r}, {_TIED}")
         if name not in kernels:
             raise CheckpointError(
                 f"{settings.where}: target_modules names {module!r}, an embedding; expected linear modules only"
@@ -179,28 +199,16 @@ def _wanted(settings: Settings, spelling: dict[str, str], every: list[Leaf], con
     return wanted
 
 
-def _is_base_copy(
-    tensor: str,
-    files: TensorFiles,
-    base: Callable[[Leaf], np.ndarray],
-    every: list[Leaf],
-    spelled: Mapping[str, str],
-) -> bool:
-    """PEFT adds the unchanged embedding or head to an adapter that targets one of them. A changed one is an error."""
-    for leaf in every:
-        [*_, name] = module_names(leaf)
-        if leaf.stacked or name not in spelled or tensor not in [f"{PREFIX}{spelled[name]}{end}" for end in _BASE]:
-            continue
-        files.check(tensor, leaf.tensor_shape)
-        ours = base(leaf)
-        stored = files.read_as(tensor, leaf.tensor_shape, ours.dtype.name)
-        if not np.array_equal(stored, ours.T if leaf.transposed else ours):
-            raise CheckpointError(
-                f"{files.path(tensor)}: tensor {tensor!r} differs from the base model's; only LoRA factors can be "
-                "loaded, a copy of the base weight must be exact"
-            )
-        return True
-    return False
+def _check_copy(tensor: str, files: TensorFiles, base: Callable[[Leaf], np.ndarray], leaf: Leaf) -> None:
+    """PEFT adds the unchanged embedding or head to an adapter, on request too. A changed one is an error."""
+    files.check(tensor, leaf.tensor_shape)
+    ours = base(leaf)
+    stored = files.read_as(tensor, leaf.tensor_shape, ours.dtype.name)
+    if not np.array_equal(stored, ours.T if leaf.transposed else ours):
+        raise CheckpointError(
+            f"{files.path(tensor)}: tensor {tensor!r} differs from the base model's; only LoRA factors can be "
+            "loaded, a copy of the base weight must be exact"
+        )
 
 
 def _entry(leaf: Leaf, modules: Mapping[str, _Module], files: TensorFiles, settings: Settings) -> Entry:

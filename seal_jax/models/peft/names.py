@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from seal_jax.models.config import Config
 from seal_jax.models.errors import CheckpointError
+from seal_jax.models.families import family_of
 from seal_jax.models.layout import Leaf
 
 PREFIX = "base_model.model."
@@ -48,6 +50,20 @@ def module_names(leaf: Leaf) -> list[str]:
 def stored_names(leaf: Leaf) -> list[str]:
     """What checkpoint files call them, and earlier versions of transformers did."""
     return [name.removesuffix(".weight") for name in leaf.names]
+
+
+class TiedHead(NamedTuple):
+    """An output layer that shares the embedding's weight: what transformers calls its module, and what files do."""
+
+    module: str
+    stored: str
+
+
+def tied_head(config: Config) -> TiedHead | None:
+    """The output layer of a model that ties it, of which our tree has no leaf; None for any other model."""
+    family = family_of(config.model_type, "Config")
+    stored = family.modules["lm_head"]
+    return TiedHead(family.live.get(stored, stored), stored) if config.tie_embeddings else None
 
 
 def parse(tensor: str) -> Factor | None:
