@@ -26,5 +26,5 @@ class Command(RunOptions):
         with Run(self.out, self, self.restart) as run:
             opened = open_model(str(demo.CHECKPOINT), self.mesh)
             people = biographies.passages("test", demo.TEST, self.seed)
-            announce_seal(opened, people, demo.SETTINGS, self.dtype, self.out, demo.ROUNDS)
+            announce_seal(opened, people, demo.SETTINGS, self.dtype, self.out, rounds=demo.ROUNDS)
             return finished(run, demo.run_demo(run, opened.load(self.dtype), self.seed))

@@ -139,7 +139,7 @@ def _continued(command: Command, asked: list[Asked]) -> list[dict[str, Any]]:
     from seal_jax import generation
     from seal_jax.runtime.logging import progress
 
-    model = open_model(command.model, command.mesh).load(command.dtype)
+    model = open_model(command.model, command.mesh).load(command.dtype, unrolled=True)  # as decoding has it
     job = _prepared(command, asked, model)
     rows: list[dict[str, Any]] = []
     with progress("generate", len(asked)) as advance:

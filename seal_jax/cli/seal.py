@@ -93,7 +93,9 @@ class Train(RunOptions):
             if self.edits is not None:
                 settings = dataclasses.replace(settings, edits=dataclasses.replace(settings.edits, count=self.edits))
             opened = open_model(self.model, self.mesh)
-            announce_seal(opened, chosen, settings, self.dtype, self.out, self.rounds, self.export is not None)
+            announce_seal(
+                opened, chosen, settings, self.dtype, self.out, rounds=self.rounds, export=self.export is not None
+            )
             model, test = opened.load(self.dtype), chosen[:held_out]
             return finished(run, study.study(run, model, train, test, settings, self.seed, export=self.export))
 
@@ -138,7 +140,7 @@ def _evaluate(command: Evaluate, run: Run, chosen: list[Passage], given: list[st
 
     settings, seed = command.settings, command.seed
     opened = open_model(command.model, command.mesh)
-    announce_seal(opened, chosen, settings, command.dtype, command.out)
+    announce_seal(opened, chosen, settings, command.dtype, command.out, writing=given is None)
     model = opened.load(command.dtype)
     edits = knowledge.write(run, "edits-edits", model, chosen, settings, seed) if given is None else given
     conditions: dict[str, dict[str, Any]] = {
@@ -196,7 +198,7 @@ def _write_edits(command: Edits, run: Run) -> list[dict[str, Any]]:
 
     chosen = _passages(command.data, command.passages, command.seed, need_questions=False)
     opened = open_model(command.model, command.mesh)
-    announce_seal(opened, chosen, command.settings, command.dtype, command.out)
+    announce_seal(opened, chosen, command.settings, command.dtype, command.out, trying=False)
     model, edits = opened.load(command.dtype), command.settings.edits
     with progress("edits", len(chosen) * edits.count) as advance:
         written = policy.write_edits(model, chosen, edits, command.seed, run.items("written"), advance)

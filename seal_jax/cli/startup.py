@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from seal_jax.models import Model
     from seal_jax.models.hf import Checkpoint
     from seal_jax.seal.settings import Settings
+    from seal_jax.seal.sizes import Footprint
 
 
 class Opened(NamedTuple):
@@ -32,8 +33,11 @@ class Opened(NamedTuple):
 
         return axis_sizes("") if self.mesh is None else dict(self.mesh.shape)
 
-    def load(self, dtype: Dtype) -> Model:
-        """Read the weights. Raises DoesNotFitError, naming the numbers, if a device cannot hold its part of them."""
+    def load(self, dtype: Dtype, unrolled: bool = False) -> Model:
+        """Read the weights, with stacked layers or as `models.unroll` gives them.
+
+        Raises DoesNotFitError, naming the numbers, if a device cannot hold its part of them.
+        """
         from seal_jax import models
         from seal_jax.models import sizes
         from seal_jax.runtime.resources import Need, check_memory, device_memory
@@ -41,7 +45,8 @@ class Opened(NamedTuple):
         weights = sizes.weight_bytes(self.checkpoint.config, dtype, self.axes)
         advice = "a smaller model, --dtype bfloat16, or --mesh with fsdp or model"
         check_memory([Need("loading the model", weights, weights, advice)], device_memory())
-        return models.Model(self.checkpoint.config, self.checkpoint.params(dtype, self.mesh), self.tokenizer)
+        params = self.checkpoint.params(dtype, self.mesh, unrolled=unrolled)
+        return models.Model(self.checkpoint.config, params, self.tokenizer)
 
 
 def open_model(name: str, mesh: str = "") -> Opened:
@@ -71,11 +76,14 @@ def announce_seal(
     settings: Settings,
     dtype: str,
     out: pathlib.Path,
+    writing: bool = True,
+    trying: bool = True,
     rounds: int = 0,
     export: bool = False,
 ) -> None:
     """Print parameters, adapters, mesh, estimated peak memory and disk of a SEAL run on standard error.
 
+    writing, trying: whether the run writes edits, and whether it tries them in the inner loop and asks questions.
     rounds: of training; 0 trains no policy. Raises DoesNotFitError, naming the number, for a stage whose weights and
     optimizer state exceed the memory of a device, and for more files than the disk takes.
     """
@@ -85,7 +93,8 @@ def announce_seal(
     config, axes = opened.checkpoint.config, opened.axes
     texts = sizes.longest(opened.tokenizer, passages, settings)
     found = sizes.footprint(config, settings, dtype, texts, axes)
-    needs = found.needs if rounds else [n for n in found.needs if n.name != "the policy update"]
+    happens = {"writing edits": writing, "the inner loop": trying, "answering": trying, "the policy update": rounds}
+    needs = [need for need in found.needs if happens[need.name]]
     disk = sizes.disk_bytes(found, rounds, export)
     available = resources.device_memory()
     warnings = resources.check_memory(needs, available)
@@ -94,15 +103,22 @@ def announce_seal(
     size = resources.gib
     lines = [
         f"model: {config.model_type}, {found.parameters:,} parameters, {size(found.weights)} of {dtype} on each device",
-        f"adapters: {found.inner_adapter:,} numbers an edit ({size(4 * found.inner_adapter)}), "
-        f"{settings.inner.at_once} at once" + (f"; {found.policy_adapter:,} of the policy" if rounds else ""),
+        *([_adapter_line(found, settings, rounds)] if trying else []),
         f"mesh: {device_text(axes)}",
         f"memory: about {size(most.about)} on each device at the most ({most.name})"
         + (f", of {size(available)}" if available is not None else ""),
-        f"disk: about {size(disk)} in {out}, of {size(resources.free_disk(out))} free",
+        f"disk: about {size(disk)}{' with the export' if export else ''}, of {size(resources.free_disk(out))} free",
         *(f"warning: {warning}" for warning in warnings),
     ]
     print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _adapter_line(found: Footprint, settings: Settings, rounds: int) -> str:
+    from seal_jax.runtime.resources import gib
+
+    policy = f"; {found.policy_adapter:,} of the policy" if rounds else ""
+    each = f"{found.inner_adapter:,} numbers an edit ({gib(4 * found.inner_adapter)})"
+    return f"adapters: {each}, up to {settings.inner.at_once} at once{policy}"
 
 
 def device_text(axes: Mapping[str, int]) -> str:

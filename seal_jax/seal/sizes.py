@@ -43,12 +43,17 @@ def longest(tokenizer: Any, passages: Sequence[Passage], settings: Settings) -> 
 
 
 class Footprint(NamedTuple):
-    """parameters, inner_adapter, policy_adapter: numbers; weights: bytes on each device; needs: of each stage."""
+    """parameters, inner_adapter, policy_adapter: numbers; needs: of each stage.
+
+    weights: bytes on each device; checkpoint: bytes of all weights in a file; texts: of what is written and noted.
+    """
 
     parameters: int
     inner_adapter: int
     policy_adapter: int
     weights: int
+    checkpoint: int
+    texts: int
     needs: list[Need]
 
 
@@ -67,14 +72,16 @@ def footprint(
         found.answering(weights, inner),
         found.policy_update(weights, policy),
     ]
-    return Footprint(sizes.count(params), inner, policy, weights, needs)
+    count = sizes.count(params)
+    return Footprint(count, inner, policy, weights, count * itemsize, found.text_bytes(), needs)
 
 
 def disk_bytes(found: Footprint, rounds: int, export: bool) -> int:
-    """What a run takes on disk at most: for each round the adapters of the policy and of the random control, while one
-    trains two checkpoints of adapter and optimizer state, and the exported weights."""
+    """An estimate of what a run takes on disk: edits and answers; for each round the adapters of the policy and of the
+    random control; while one trains two checkpoints of adapter and optimizer state; the exported weights."""
     adapter = 4 * found.policy_adapter if rounds else 0
-    return 2 * rounds * adapter + 2 * 3 * adapter + (found.weights if export else 0)
+    adapters_ = 2 * rounds * adapter + 2 * 3 * adapter
+    return (1 + 2 * rounds) * found.texts + adapters_ + (found.checkpoint if export else 0)
 
 
 def _adapter_count(params: models.Params, of: Inner | PolicyUpdate) -> int:
@@ -90,6 +97,13 @@ class _Estimates(NamedTuple):
     spread: int
     """Devices over which rows and edits are split."""
 
+    def text_bytes(self) -> int:
+        """Edits, and for each trial the answers, of one round; a token is taken to be four bytes of text."""
+        edits, answering = self.settings.edits, self.settings.answering
+        written = self.texts.passages * edits.count * edits.max_new_tokens
+        answered = self.settings.seeds * edits.count * self.texts.passages * self.texts.questions
+        return 4 * (written + answered * answering.max_new_tokens)
+
     def writing(self, weights: int) -> Need:
         edits = self.settings.edits
         slots = min(self.texts.prompt + edits.max_new_tokens, self.config.max_position)
@@ -103,7 +117,8 @@ class _Estimates(NamedTuple):
         length = inner.max_length if inner.pad_loss == "reference" else min(inner.max_length, self.texts.passage)
         state = at_once * _training_state(adapter)
         work = at_once * self._step(inner.batch_size, min(length, self.config.max_position), inner.remat)
-        return Need("the inner loop", weights + state, weights + state + work, "lower --inner.at-once, --inner.remat")
+        advice = "a lower --inner.at-once or --inner.rank; activations fall with --inner.remat"
+        return Need("the inner loop", weights + state, weights + state + work, advice)
 
     def _at_once(self) -> int:
         """Fine-tunes in one program, on one device."""
@@ -124,7 +139,7 @@ class _Estimates(NamedTuple):
         work = self._step(rows, min(longest, self.config.max_position), policy.remat)
         sure = weights + _training_state(adapter)
         # The trained model is merged beside the one that was trained and the one that all are compared with.
-        advice = "--policy.remat, a higher --policy.accumulate, or a lower --policy.max-length"
+        advice = "a lower --policy.rank or --policy.max-length, --policy.remat, a higher --policy.accumulate"
         return Need("the policy update", max(sure, 2 * weights), max(sure + work, 3 * weights), advice)
 
     def _step(self, rows: int, length: int, remat: bool) -> int:

@@ -18,7 +18,7 @@ from seal_jax.runtime.mesh import mesh_of, use
 from seal_jax.training.accumulate import accumulated
 from seal_jax.training.loss import Batch, LossFn, lm_loss
 from seal_jax.training.optim import Hyper, adamw
-from seal_jax.training.program import Optimizer, Program, as_arrays, check_parts, checked, with_lengths
+from seal_jax.training.program import Optimizer, Program, as_arrays, check_parts, check_tokens, checked, with_lengths
 from seal_jax.training.trainable import AttachFn, join, trainable
 
 Metrics: TypeAlias = dict[str, jax.Array]
@@ -175,6 +175,7 @@ def advance(
     """
     program = Program(config, tx or adamw, loss_fn or lm_loss(), attach_fn, batched=False, accumulate=accumulate)
     check_parts(program, batches)
+    check_tokens(program, batches)
     hyper = as_arrays(hyper, ())
     params = models.unroll(params) if jax.default_backend() == "cpu" else models.stack(params)
     with use(mesh_of(params)):

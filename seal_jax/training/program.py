@@ -55,6 +55,7 @@ def checked(program: Program, adapter: Any, batches: Batch, hyper: Hyper) -> Hyp
         wanted = "[N, S, B, T]" if program.batched else "[S, B, T]"
         raise ValueError(f'batches["tokens"] and ["mask"] must both be {wanted}, got {shapes}')
     check_parts(program, batches)
+    check_tokens(program, batches)
     head = next(iter(heads))
     lead = {jnp.shape(x)[:1] for x in jax.tree.leaves(adapter)}
     if program.batched and lead != {head[:1]}:
@@ -70,6 +71,16 @@ def check_parts(program: Program, batches: Batch) -> None:
     rows = {name: (*jnp.shape(x), 1)[axis] for name, x in batches.items()}
     if program.accumulate < 1 or any(n % program.accumulate for n in rows.values()):
         raise ValueError(f"accumulate={program.accumulate} does not divide the rows of a step, {rows}")
+
+
+def check_tokens(program: Program, batches: Batch) -> None:
+    """Raise ValueError for a token outside the vocabulary, of which the loss would be NaN; not looked at if traced."""
+    tokens, size = batches.get("tokens"), program.config.vocab_size
+    if tokens is None or isinstance(tokens, Tracer) or not getattr(tokens, "is_fully_addressable", True):
+        return
+    least, most = (int(f(np.asarray(tokens), initial=0)) for f in (np.min, np.max))
+    if least < 0 or most >= size:
+        raise ValueError(f'batches["tokens"] holds {least if least < 0 else most}; the vocabulary is 0..{size - 1}')
 
 
 def as_arrays(hyper: Hyper, shape: tuple[int, ...]) -> Hyper:

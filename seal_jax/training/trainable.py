@@ -30,8 +30,8 @@ def join(trained: Any, adapter: Any) -> Any:
 def full_parameters(params: Any, adapter: Any, factors: Any = None) -> Any:
     """An `attach_fn` for training all weights: the adapter *is* a parameter tree, cast to the dtypes of `params`.
 
-    Start from `jax.tree.map(lambda p: p.astype("float32"), params)`, so that the trained copy and the optimizer state
-    are float32 even where the model computes in bfloat16.
+    Start from `jax.tree.map(lambda p: jnp.array(p, "float32"), params)`: a copy, so that the trained weights and the
+    optimizer state are float32 even where the model computes in bfloat16, and `donate` leaves `params` alone.
     """
     if isinstance(params["layers"], tuple):
         adapter = models.unroll(adapter)

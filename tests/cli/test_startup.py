@@ -13,7 +13,7 @@ GIB = 2**30
 
 @pytest.fixture
 def evaluate(tmp_path):
-    """A function that runs `seal evaluate` on two people, as far as it gets."""
+    """A function that runs `seal evaluate`, or another command, on two people, as far as it gets."""
     people = biographies.passages("dev", 2, 0)
     data = tmp_path / "people.json"
     rows = [
@@ -26,8 +26,12 @@ def evaluate(tmp_path):
     ]
     data.write_text(dumps(rows))
     settings = ["--edits.kind", "plain", "--edits.max-new-tokens", "16", "--answering.template", "plain"]
-    start = ["seal", "evaluate", "--model", str(CHECKPOINT), "--data", str(data), "--out", str(tmp_path / "run")]
-    return lambda *more: main([*start, *settings, "--inner.epochs", "1", *more])
+    start = ["--model", str(CHECKPOINT), "--data", str(data), "--out", str(tmp_path / "run")]
+
+    def run(*more, command="evaluate"):
+        return main(["seal", command, *start, *settings, "--inner.epochs", "1", *more])
+
+    return run
 
 
 def test_sizes_are_said_before_the_work(evaluate, capsys):
@@ -38,7 +42,15 @@ def test_sizes_are_said_before_the_work(evaluate, capsys):
     [memory] = [line for line in said if line.startswith("memory: about ")]
     assert " on each device at the most (" in memory
     assert any(line.startswith("adapters: 65,544 numbers an edit") for line in said)
-    assert any(line.startswith("disk: about 0.0 MB in ") for line in said)
+    assert any(line.startswith("disk: about 0.0 MB, of ") for line in said)
+
+
+def test_only_the_stages_that_happen_are_counted(evaluate, capsys, tmp_path):
+    """Writing edits needs no room for an inner loop."""
+    assert evaluate("--inner.rank", "64", command="edits") == 0
+    said = capsys.readouterr().err
+    assert "at the most (writing edits)" in said
+    assert "adapters:" not in said
 
 
 def test_a_run_that_cannot_fit_is_refused_with_the_number(evaluate, capsys, monkeypatch, tmp_path):

@@ -46,9 +46,13 @@ def test_no_more_fine_tunes_than_there_are(found):
     assert sizes.footprint(CONFIG, many, "float32", few) == sizes.footprint(CONFIG, all_, "float32", few)
 
 
-def test_the_disk_holds_adapters_and_the_export(found):
-    assert sizes.disk_bytes(found, 0, export=False) == 0
-    assert sizes.disk_bytes(found, 2, export=True) == 10 * 4 * found.policy_adapter + found.weights
+def test_the_disk_holds_texts_adapters_and_the_export(found):
+    """The export is whole, however many devices share the weights."""
+    spread = sizes.footprint(CONFIG, SETTINGS, "float32", TEXTS, {"data": 2, "fsdp": 2, "model": 2})
+    for each in (found, spread):
+        assert each.checkpoint == found.weights
+        assert sizes.disk_bytes(each, 0, export=False) == each.texts > 0
+        assert sizes.disk_bytes(each, 2, export=True) == 10 * 4 * each.policy_adapter + each.checkpoint + 5 * each.texts
 
 
 def test_less_is_less(found):

@@ -253,6 +253,18 @@ def test_hyper_that_does_not_fit(params, inits, batches, change, message):
         training.finetune_batch(params, CONFIG, stacked(inits), batches, hyper)
 
 
+@pytest.mark.parametrize("token", [61, -1])
+def test_tokens_outside_the_vocabulary(params, inits, batches, token):
+    batch = jax.tree.map(np.copy, item(batches, 0))
+    batch["tokens"][3, 0, 1] = token
+    hyper = training.Hyper(1e-3, S)
+    for wrong in (batch, jax.tree.map(jnp.asarray, batch)):
+        with pytest.raises(ValueError, match=rf'batches\["tokens"\] holds {token}; the vocabulary is 0..60'):
+            training.finetune(params, CONFIG, inits[0], wrong, hyper)
+        with pytest.raises(ValueError, match=rf"holds {token}"):
+            training.advance(params, CONFIG, training.begin(inits[0], hyper), wrong, hyper)
+
+
 def test_batches_that_do_not_fit(params, inits, batches):
     hyper = training.Hyper(1e-3, S)
     flat = {k: v[:, :, 0] for k, v in batches.items()}
