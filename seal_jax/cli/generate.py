@@ -76,7 +76,7 @@ class Command:
     samples: int = 1
     """Continuations of each prompt, which is read once."""
     top_logprobs: int = 0
-    """Write the k most likely tokens beside each one chosen."""
+    """With --out or --json, write the k most likely tokens beside each one chosen."""
     stop: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A string that ends a continuation and is not part of it (\\n in it is a line end, \\t a tab); the flag may be
     given again."""
@@ -97,7 +97,7 @@ class Command:
     mesh: str = ""
     """Devices to spread the prompts and the model over, such as "data=4,model=2"; empty: one device."""
     json: bool = False
-    """Print one line of JSON on standard output, and nothing else there."""
+    """Print one line of JSON on standard output, and nothing else there. Without --out it has the continuations."""
 
     def __call__(self) -> Report:
         """Read, continue, write."""
@@ -106,6 +106,8 @@ class Command:
         check_mesh_text(self.mesh)
         if self.system is not None and not self.chat:
             raise ValueError("--system is a message of a chat: give --chat too")
+        if self.top_logprobs and not (self.out or self.json):
+            raise ValueError("--top-logprobs is not shown in the table: give --out FILE or --json too")
         asked = [*map(Asked, self.prompt), *(read_prompts(self.prompts) if self.prompts else ())]
         if not asked:
             raise ValueError("there is nothing to continue: give --prompts FILE or --prompt TEXT")
@@ -118,6 +120,7 @@ class Command:
             "finished": sum(row["finished"] for row in rows),
             "out": self.out,
             "texts": [row["text"] for row in rows],
+            **({} if self.out else {"continuations": rows}),
         }
         where = f"{len(rows)} continuations are in {self.out}"
         shown = [{"prompt": row["prompt"], "continuation": row["text"], "finished": row["finished"]} for row in rows]

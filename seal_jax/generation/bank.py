@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -51,8 +51,11 @@ def attach_cut(params: Params, adapter: Layered, factors: Layered, compose: str)
     return {**params, "layers": tuple(attach({"layers": p}, a, f, compose)["layers"] for p, a, f in each)}
 
 
-def check_count(adapters: Adapter) -> int:
-    """N of an adapter tree with a leading axis N. Raises ValueError if its leaves differ in it, or there are none."""
+def check_count(adapters: Any) -> int:
+    """N of an adapter tree with a leading axis N. Raises ValueError for a list, for none, or if leaves differ in it."""
+    if not isinstance(adapters, Mapping):
+        kind = type(adapters).__name__
+        raise ValueError(f"adapters is a {kind}, expected one tree: make it of LoRA adapters with stack_adapters")
     counts = {x.shape[:1] for x in jax.tree.leaves(adapters)}
     if len(counts) != 1 or counts == {()}:
         raise ValueError(f"adapter leaves lead with axes {sorted(counts)}: expected one and the same axis N")

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seal_jax.generation.checks import LARGEST, SMALLEST, check_integer, check_number
+
 
 @dataclasses.dataclass(frozen=True)
 class Controls:
@@ -32,14 +34,13 @@ class Controls:
     min_new_tokens: int = 0
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.repetition_penalty < float("inf"):
-            raise ValueError(f"repetition_penalty={self.repetition_penalty}: expected a positive number, 1.0 for none")
+        expected = f"a positive number from {SMALLEST} to {LARGEST}, 1.0 for none"
+        check_number("repetition_penalty", self.repetition_penalty, expected, SMALLEST, LARGEST)
         for name in ("presence_penalty", "frequency_penalty"):
-            if not -float("inf") < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name}={getattr(self, name)}: expected a finite number, 0.0 for none")
+            expected = f"a number from {-LARGEST} to {LARGEST}, 0.0 for none"
+            check_number(name, getattr(self, name), expected, -LARGEST, LARGEST)
         for name in ("no_repeat_ngram_size", "min_new_tokens"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name}={getattr(self, name)}: expected 0 (off) or more")
+            check_integer(name, getattr(self, name), "an integer, 0 (off) or more", 0)
 
 
 class ControlRule(NamedTuple):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seal_jax.generation.bank import Bank, arrange, check_count, pick
+from seal_jax.generation.checks import check_row_ids, is_number
 from seal_jax.generation.engine import Order, Rows, run
 from seal_jax.generation.prompts import Prompt, bucket, encode, row_limits
 from seal_jax.generation.settings import Options, check_minimum, keys_of, order_of, with_prefix
@@ -46,8 +47,8 @@ def generate(
     temperature: float = 0.0,
     top_k: int | None = None,
     top_p: float = 1.0,
-    eos: Sequence[int] | None = None,
-    stop: str | Sequence[str] = (),
+    eos: int | Sequence[int] | None = None,
+    stop: str | Sequence[str] | None = (),
     tokenizer: Any = None,
     row_ids: Sequence[int] | None = None,
     *,
@@ -61,8 +62,8 @@ def generate(
 
     params: stacked or unrolled, plain or with adapters attached; pass `models.unroll(params)` when calling in a loop,
     otherwise each call unrolls. prompts: lists of token ids; or with a tokenizer strings, or lists of messages
-    `{"role", "content"}` for its chat template. max_new_tokens: one number, or one per prompt. eos: ids that end a row;
-    None: the config's and the tokenizer's, (): none.
+    `{"role", "content"}` for its chat template. max_new_tokens: one number, or one per prompt. eos: id or ids that end
+    a row; None: the config's and the tokenizer's, (): none.
 
     Row i draws from `fold_in(key, row_ids[i])` (default: i), so its sample does not depend on the other rows.
     key may be None when greedy. Shapes are bucketed: prompt lengths, rows and new tokens share few programs.
@@ -85,9 +86,7 @@ def generate(
     """
     order = order_of(config, (temperature, top_k, top_p), eos, stop, tokenizer, options, compose)
     encoded = encode(prompts, config, tokenizer)
-    ids = range(len(encoded)) if row_ids is None else row_ids
-    if len(ids) != len(encoded):
-        raise ValueError(f"{len(ids)} row_ids for {len(encoded)} prompts: expected one each")
+    ids = check_row_ids(row_ids, len(encoded))
     rows = Rows(encoded, row_limits(max_new_tokens, encoded, config), ids)
     check_minimum(order, [rows])
     key = keys_of(key, order.sampling)
@@ -113,8 +112,8 @@ def generate_batch(
     temperature: float = 0.0,
     top_k: int | None = None,
     top_p: float = 1.0,
-    eos: Sequence[int] | None = None,
-    stop: str | Sequence[str] = (),
+    eos: int | Sequence[int] | None = None,
+    stop: str | Sequence[str] | None = (),
     tokenizer: Any = None,
     factors: Any = None,
     compose: str = "scaled",
@@ -135,9 +134,8 @@ def generate_batch(
     count = len(prompts)
     if not count:
         return []
-    shapes = {x.shape[:1] for x in jax.tree.leaves(adapters)}
-    if shapes != {(count,)}:
-        raise ValueError(f"{count} lists of prompts, but adapter leaves lead with axes {sorted(shapes)}: expected N")
+    if (found := check_count(adapters)) != count:
+        raise ValueError(f"{count} lists of prompts, but adapter leaves lead with axes [({found},)]: expected N")
     each = [max_new_tokens] * count if isinstance(max_new_tokens, int | np.integer) else max_new_tokens
     if len(each) != count:
         raise ValueError(f"{len(each)} lists of max_new_tokens for {count} lists of prompts: expected one each")
@@ -160,8 +158,8 @@ def _adapter_ids(count: int, ids: Sequence[int] | None, prompts: int) -> list[in
         found = "no adapter_ids" if ids is None else f"{len(ids)} adapter_ids"
         raise ValueError(f"{found} for {prompts} prompts and {count} adapters: expected one each, -1 for no adapter")
     for row, n in enumerate(ids):
-        if not -1 <= n < count:
-            raise ValueError(f"adapter_ids has {n} for prompt {row}: expected 0..{count - 1}, or -1 for no adapter")
+        if not is_number(n, np.integer) or not -1 <= n < count:
+            raise ValueError(f"adapter_ids has {n!r} for prompt {row}: expected 0..{count - 1}, or -1 for no adapter")
     return [int(n) for n in ids]
 
 

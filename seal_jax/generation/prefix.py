@@ -11,6 +11,7 @@ import numpy as np
 
 from seal_jax.generation import decode
 from seal_jax.generation.bank import Bank, check_count, pick
+from seal_jax.generation.checks import check_integer
 from seal_jax.generation.prompts import Prompt, bucket, encode_one, pad_left
 from seal_jax.generation.sampling import Rule
 from seal_jax.generation.state import Program
@@ -50,6 +51,9 @@ def prefill(
     prefill_chunk: tokens computed at once, None for all. adapters, factors, compose: the prefix under each of N
     adapters, as in `generate`, for use with the same ones.
 
+    A prefix is what these parameters and adapters make of the tokens: used with others, or with the same adapters in
+    another order, it gives other tokens, and of that only another config or number of adapters is noticed.
+
     Raises ValueError before any work for an empty prompt, a token outside the vocabulary, one that leaves no room in
     `config.max_position`, or a bad chunk.
     """
@@ -79,8 +83,7 @@ def padded_length(length: int, chunk: int | None) -> int:
     """Columns for prompts of up to `length` tokens: a bucket, or a whole number of chunks."""
     if chunk is None:
         return bucket(length, least=8)
-    if chunk < 1:
-        raise ValueError(f"prefill_chunk={chunk}: expected None (all at once) or a positive number of tokens")
+    check_integer("prefill_chunk", chunk, "None (all at once) or a positive number of tokens", 1)
     return min(bucket(length, least=8), chunk) if length <= chunk else -(-length // chunk) * chunk
 
 

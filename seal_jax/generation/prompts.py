@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from seal_jax.generation.checks import check_prompt, check_prompts
 from seal_jax.models import Config
 
 Prompt: TypeAlias = str | Sequence[int] | Sequence[Mapping[str, Any]]  # text, token ids, or messages
@@ -32,23 +33,25 @@ def encode(
     answer begins (or, without `answer`, the end of the last message). where: put before "prompt 3" in messages.
 
     Raises ValueError, naming the row, for a string or messages without a tokenizer, messages without a chat template or
-    which it refuses, an empty prompt or a token outside the vocabulary.
+    which it refuses, an empty prompt or a token outside the vocabulary; and for what is no list of prompts.
     """
-    if isinstance(prompts, str) or (len(prompts) and isinstance(prompts[0], Mapping)):
-        kind = "string" if isinstance(prompts, str) else "list of messages"
-        raise ValueError(f"{where}prompts is one {kind}: pass a list of prompts")
+    check_prompts(prompts, where)
     return [encode_one(f"{where}prompt {row}", p, config, tokenizer, answer) for row, p in enumerate(prompts)]
 
 
 def encode_one(name: str, prompt: Prompt, config: Config, tokenizer: Any = None, answer: bool = True) -> np.ndarray:
     """One prompt, as `encode` does; `name` is what messages call it."""
+    check_prompt(name, prompt)
     chat = not isinstance(prompt, str) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
     if isinstance(prompt, str) or chat:
         if tokenizer is None:
             kind = "messages" if chat else "a string"
             raise ValueError(f"{name} is {kind}: pass tokenizer=, or prompts as lists of token ids")
         prompt = _from_chat(name, prompt, tokenizer, answer) if chat else _from_text(str(prompt), tokenizer)
-    tokens = np.asarray(prompt)
+    try:
+        tokens = np.asarray(prompt)
+    except ValueError:
+        raise ValueError(f"{name} is not a flat list of token ids: it has lists of different lengths") from None
     if tokens.size == 0:
         raise ValueError(f"{name} is empty: generation needs at least one token, such as BOS")
     if tokens.ndim != 1 or not np.issubdtype(tokens.dtype, np.integer):

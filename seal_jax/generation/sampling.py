@@ -9,6 +9,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from seal_jax.generation.checks import LARGEST, SMALLEST, check_integer, check_number, is_number
+
+TINY = 5e-324  # the smallest float
+
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
@@ -16,7 +20,8 @@ class Sampling:
 
     top_k: only the k likeliest tokens, None for all. top_p: only the smallest set of likeliest tokens whose
     probability reaches top_p, at least one; 1.0 for all. min_p: only tokens with at least this share of the
-    likeliest one's probability; 0.0 for all. Raises ValueError for a value outside these ranges.
+    likeliest one's probability; 0.0 for all. Raises ValueError for a value outside these ranges, or a temperature so
+    small or large that float32 logits divided by it would vanish or overflow.
     """
 
     temperature: float = 0.0
@@ -25,14 +30,13 @@ class Sampling:
     min_p: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature={self.temperature}: expected 0 (greedy) or a positive, finite number")
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k={self.top_k}: expected None (all tokens) or an integer of 1 or more")
-        if not 0.0 < self.top_p <= 1.0:
-            raise ValueError(f"top_p={self.top_p}: expected a number above 0 and at most 1")
-        if not 0.0 <= self.min_p <= 1.0:
-            raise ValueError(f"min_p={self.min_p}: expected a number from 0 (off) to 1")
+        if not is_number(self.temperature) or self.temperature != 0:
+            expected = f"0 (greedy) or a positive number from {SMALLEST} to {LARGEST}"
+            check_number("temperature", self.temperature, expected, SMALLEST, LARGEST)
+        if self.top_k is not None:
+            check_integer("top_k", self.top_k, "None (all tokens) or an integer of 1 or more", 1)
+        check_number("top_p", self.top_p, "a number above 0 and at most 1", TINY, 1.0)
+        check_number("min_p", self.min_p, "a number from 0 (off) to 1", 0.0, 1.0)
 
 
 class Rule(NamedTuple):

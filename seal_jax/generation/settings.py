@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seal_jax.generation import prefix as prefixes
+from seal_jax.generation.checks import check_integer
 from seal_jax.generation.control import Controls, control_rule
 from seal_jax.generation.engine import Order, Rows
 from seal_jax.generation.sampling import Sampling, rule_of
@@ -45,8 +46,8 @@ CONTROLS = (
 def order_of(
     config: Config,
     sampling: tuple[float, int | None, float],
-    eos: Sequence[int] | None,
-    stop: str | Sequence[str],
+    eos: int | Sequence[int] | None,
+    stop: str | Sequence[str] | None,
     tokenizer: Any,
     options: Options,
     compose: str = "scaled",
@@ -61,10 +62,9 @@ def order_of(
     settings = Sampling(*sampling, min_p=options.get("min_p", 0.0))
     controls = Controls(**{name: cast(Any, options).get(name) for name in CONTROLS if name in options})
     top, samples, chunk = options.get("top_logprobs", 0), options.get("samples", 1), options.get("prefill_chunk")
-    if not 0 <= top <= config.vocab_size:
-        raise ValueError(f"top_logprobs={top}: expected 0 (none) to {config.vocab_size}, the size of the vocabulary")
-    if samples < 1:
-        raise ValueError(f"samples={samples}: expected 1 or more for each prompt")
+    size = config.vocab_size
+    check_integer("top_logprobs", top, f"0 (none) to {size}, the size of the vocabulary", 0, size)
+    check_integer("samples", samples, "1 or more for each prompt", 1)
     prefixes.padded_length(1, chunk)
     program = Program(config, rule_of(settings, config.vocab_size), control_rule(controls), top, samples, compose)
     return Order(program, settings, controls, ending(config, eos, stop, tokenizer), chunk=chunk)
@@ -79,12 +79,16 @@ def check_minimum(order: Order, groups: Sequence[Rows]) -> None:
 
 
 def keys_of(key: jax.Array | None, sampling: Sampling) -> jax.Array:
-    """The key or keys as a typed array; a greedy program takes any and uses none."""
+    """The key or keys as a typed array; a greedy program uses none. Raises TypeError for what is no key."""
     if key is None:
         if sampling.temperature > 0:
             raise ValueError(f"temperature={sampling.temperature} samples and needs a key: pass jax.random.key(seed)")
         return jax.random.key(0)
-    return key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key
+    if not isinstance(key, jax.Array | np.ndarray) or key.dtype != np.uint32:
+        raise TypeError(f"key={key!r} is not a random key: pass jax.random.key(seed)")
+    return jax.random.wrap_key_data(jnp.asarray(key))
 
 
 def with_prefix(order: Order, options: Options, groups: Sequence[Rows], count: int | None, ids: Any = None) -> Order:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from seal_jax.generation.checks import is_number
 from seal_jax.models import Config
 
 
@@ -60,32 +61,47 @@ class Ending:
         return count, text
 
 
-def ending(config: Config, eos: Sequence[int] | None, stop: str | Sequence[str], tokenizer: Any) -> Ending:
+def ending(config: Config, eos: int | Sequence[int] | None, stop: str | Sequence[str] | None, tokenizer: Any) -> Ending:
     """Check and complete what the caller asked for; `eos=None` means the config's EOS ids and the tokenizer's.
 
-    A stop string that is the name of a special token ("<|im_end|>") is not in any text; it counts as an EOS.
+    A stop string that is the name of a special token ("<|im_end|>") is not in any text; it counts as an EOS. Ids of
+    config and tokenizer outside the model's vocabulary, which it cannot say, are left out.
 
-    Raises ValueError for a stop string without a tokenizer, an empty one, or an EOS id outside the vocabulary.
+    Raises ValueError for a stop string without a tokenizer, an empty one, or what is not a string; and for an EOS of
+    the caller that is not an id of the vocabulary.
     """
-    stop = (stop,) if isinstance(stop, str) else tuple(stop)
+    given = _given_eos(eos, config.vocab_size)
+    stop = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    for text in stop:
+        if not isinstance(text, str):
+            raise ValueError(f"stop has {text!r}: expected strings; token ids that end a row go to eos=")
     if stop and tokenizer is None:
         raise ValueError(f"stop={stop!r} needs tokenizer=: stop strings are found in decoded text")
     if "" in stop:
         raise ValueError("stop has an empty string, which is in every text; leave it out")
-    if eos is None:
-        own = getattr(tokenizer, "eos_token_id", None)
-        eos = (*config.eos_token_ids, *(() if own is None else (own,)))
+    own = getattr(tokenizer, "eos_token_id", None) if given is None else None
+    known = config.eos_token_ids if given is None else given
     special = _special_tokens(tokenizer) if stop else {}
-    eos = (*eos, *(special[s] for s in stop if s in special))
+    known = (*known, *(() if own is None else (own,)), *(special[s] for s in stop if s in special))
+    ids = frozenset(token for token in known if 0 <= token < config.vocab_size)
     stop = tuple(s for s in stop if s not in special)
     table = np.zeros(config.vocab_size, bool)
-    for token in eos:
-        if not 0 <= token < config.vocab_size:
-            raise ValueError(f"eos has token {token}, outside the vocabulary 0..{config.vocab_size - 1}")
-        table[token] = True
+    table[list(ids)] = True
     if stop:
         table |= _containing(tokenizer, stop, config.vocab_size)
-    return Ending(frozenset(eos), stop, table, tokenizer)
+    return Ending(ids, stop, table, tokenizer)
+
+
+def _given_eos(eos: Any, vocab_size: int) -> tuple[int, ...] | None:
+    if eos is None:
+        return None
+    ids: tuple[Any, ...] = (eos,) if is_number(eos) or isinstance(eos, str) else tuple(eos)
+    for token in ids:
+        if not is_number(token, np.integer):
+            raise ValueError(f"eos has {token!r}: expected token ids; strings that end a row go to stop=")
+        if not 0 <= token < vocab_size:
+            raise ValueError(f"eos has token {token}, outside the vocabulary 0..{vocab_size - 1}")
+    return tuple(map(int, ids))
 
 
 def _special_tokens(tokenizer: Any) -> dict[str, int]:

@@ -63,6 +63,17 @@ def test_penalties_samples_and_likeliest_tokens(tiny, tmp_path, capsys):
     assert [row["tokens"] for row in run(capsys, tmp_path, *how, "--batch-size", 1)] == want.tokens
 
 
+def test_json_has_the_continuations_unless_a_file_has_them(tiny, tmp_path, capsys):
+    start = ["generate", "--model", str(tiny[0] / "model"), "--prompt", "Ada was", "--max-new-tokens", "3"]
+    start += ["--top-logprobs", "2"]
+    assert main([*start, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)["continuations"]
+    assert shown == run(capsys, tmp_path, *start[1:])
+    assert [len(t) for t in shown[0]["top_logprobs"]] == [2] * len(shown[0]["tokens"])
+    assert main([*start, "--json", "--out", str(tmp_path / "o.jsonl")]) == 0
+    assert "continuations" not in json.loads(capsys.readouterr().out)
+
+
 def test_chats_with_an_adapter_per_line(tiny, tmp_path, capsys):
     folder, model, loras = tiny
     said = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "who is Ada?"}]
@@ -120,6 +131,10 @@ def test_refusals(tiny, tmp_path, capsys):
     for arguments, message in (
         ([*start, str(folder / "model"), "--system", "x"], "--system is a message of a chat: give --chat too"),
         ([*start, str(plain), "--chat"], "the tokenizer has no chat template"),
+        (
+            [*start, str(folder / "model"), "--top-logprobs", "2"],
+            "--top-logprobs is not shown in the table: give --out",
+        ),
         ([*start, str(folder / "model"), "--samples", "0"], "--samples 0: use 1 or more"),
         ([*start, str(folder / "model"), "--repetition-penalty", "0"], "repetition_penalty=0.0"),
         ([*start, str(folder / "model"), "--min-new-tokens", "65"], "min_new_tokens=65 is more than"),

@@ -106,6 +106,7 @@ def test_no_prompts_no_output(params, loras):
         ([0, 1], "2 adapter_ids for 6 prompts"),
         ([0, 1, 2, 3, 0, 0], r"adapter_ids has 3 for prompt 3: expected 0\.\.2, or -1"),
         ([0, 1, 2, -2, 0, 0], "adapter_ids has -2 for prompt 3"),
+        ([0, 0.7, 1, 0, 0, 0], r"adapter_ids has 0\.7 for prompt 1: expected 0\.\.2"),
     ],
 )
 def test_bad_ids(loras, ids, message):
@@ -113,6 +114,16 @@ def test_bad_ids(loras, ids, message):
         generation.generate(
             {}, CONFIG, PROMPTS, None, adapters=generation.stack_adapters(loras), adapter_ids=ids, max_new_tokens=4
         )
+
+
+def test_a_list_of_adapters_is_refused(loras):
+    message = "adapters is a list, expected one tree: make it of LoRA adapters with stack_adapters"
+    with pytest.raises(ValueError, match=message):
+        generation.generate({}, CONFIG, PROMPTS, None, adapters=loras, adapter_ids=[0] * 6, max_new_tokens=4)
+    with pytest.raises(ValueError, match=message):
+        generation.generate_batch({}, CONFIG, loras, [PROMPTS] * 3, None, max_new_tokens=4)
+    with pytest.raises(ValueError, match=message):
+        generation.prefill({}, CONFIG, [5], adapters=loras)
 
 
 def test_what_cannot_be_stacked(loras, params):

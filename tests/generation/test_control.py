@@ -98,10 +98,14 @@ def test_what_is_off_is_not_there():
     [
         ("repetition_penalty", 0.0),
         ("repetition_penalty", float("nan")),
+        ("repetition_penalty", 1e-40),
+        ("repetition_penalty", None),
         ("presence_penalty", float("inf")),
         ("frequency_penalty", float("nan")),
         ("no_repeat_ngram_size", -1),
+        ("no_repeat_ngram_size", 2.5),
         ("min_new_tokens", -1),
+        ("min_new_tokens", 1.0),
     ],
 )
 def test_bad_settings(field, value):

@@ -151,6 +151,19 @@ def test_no_prompts_no_output(params):
         ({"eos": (64,)}, "eos has token 64"),
         ({"stop": "\n"}, "needs tokenizer="),
         ({"row_ids": [1]}, "1 row_ids for 2 prompts"),
+        ({"row_ids": [1, 2**33]}, "prompt 1: row_ids=8589934592: expected an integer of 32 bits"),
+        ({"row_ids": [0.5, 1]}, r"prompt 0: row_ids=0\.5: expected an integer"),
+        ({"prompts": [5, 6, 7]}, "prompts is one list of token ids: pass a list of prompts"),
+        ({"prompts": np.array([5, 6])}, "prompts is one list of token ids"),
+        ({"prompts": {"input_ids": [[5]]}}, r"prompts is a dict, expected a list of prompts: pass its \['input_ids'\]"),
+        ({"prompts": [{"input_ids": [5]}]}, r"prompt 0 is a dict, .*: pass its \['input_ids'\]"),
+        ({"prompts": [{"role": "user", "content": "a"}]}, "prompts is one list of messages"),
+        ({"prompts": [[5], 6]}, "prompt 1 is 6, expected text, messages or token ids"),
+        ({"prompts": [[[5], [6, 7]]]}, "prompt 0 is not a flat list of token ids: it has lists of different lengths"),
+        ({"prompts": ([5] for _ in range(2))}, "prompts is a generator, expected a list"),
+        ({"samples": 1.5}, r"samples=1\.5: expected 1 or more"),
+        ({"top_logprobs": 1.5}, r"top_logprobs=1\.5: expected 0"),
+        ({"prefill_chunk": 1.5}, r"prefill_chunk=1\.5: expected None"),
         ({"temperature": 1.0}, "needs a key"),
         ({"key": jax.random.split(jax.random.key(0), 2)}, "2 keys: expected one"),
     ],
@@ -159,3 +172,9 @@ def test_bad_input_is_refused_before_any_work(change, message):
     arguments = {"prompts": [[5], [6]], "key": None, **change}
     with pytest.raises(ValueError, match=message):
         generation.generate({}, CONFIG, **arguments)
+
+
+@pytest.mark.parametrize("key", [0, np.int32(0), jnp.zeros(2), [1, 2]])
+def test_what_is_no_key_is_refused(key):
+    with pytest.raises(TypeError, match=r"is not a random key: pass jax\.random\.key\(seed\)"):
+        generation.generate({}, CONFIG, [[5]], key, temperature=1.0)

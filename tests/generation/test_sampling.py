@@ -71,7 +71,11 @@ def test_filters_that_change_nothing_are_not_compiled():
     [
         ({"temperature": -0.1}, "temperature=-0.1"),
         ({"temperature": float("nan")}, "temperature=nan"),
+        ({"temperature": 1e-40}, r"temperature=1e-40: expected 0 \(greedy\) or a positive number from 1e-30"),
+        ({"temperature": 1e39}, r"temperature=1e\+39"),
+        ({"temperature": "1"}, "temperature='1'"),
         ({"top_k": 0}, "top_k=0"),
+        ({"top_k": 2.5}, "top_k=2.5"),
         ({"top_p": 0.0}, r"top_p=0.0.*above 0 and at most 1"),
         ({"top_p": 1.1}, "top_p=1.1"),
         ({"min_p": -0.1}, "min_p=-0.1.*from 0"),

@@ -1,5 +1,7 @@
 """EOS and stop strings, on a model that recites a known text: after piece n it always says piece n + 1."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -123,3 +125,23 @@ def test_stop_strings_end_the_loop_early(params, tokenizer, monkeypatch):
 def test_bad_stop_strings(params, tokenizer, stop, message):
     with pytest.raises(ValueError, match=message):
         recite(params, tokenizer, stop=stop)
+
+
+def test_an_eos_beyond_the_vocabulary_is_ignored_unless_given(params, tokenizer):
+    """As a small model has that keeps the default ids of its family."""
+    config = dataclasses.replace(CONFIG, eos_token_ids=(F, 50256, -1))
+    out = generation.generate(params, config, [[A]], None, 16, min_new_tokens=1)
+    assert (out.tokens, out.finished) == ([[B, CD, E]], [True])
+    for eos in (50256, (F, 50256), [-1]):
+        with pytest.raises(ValueError, match=r"eos has token (50256|-1), outside the vocabulary 0\.\.12"):
+            generation.generate({}, config, [[A]], None, 16, eos=eos)
+
+
+def test_one_eos_and_no_stop_strings(params, tokenizer):
+    assert recite(params, tokenizer, eos=F, stop=None) == ([B, CD, E], "b c\nde", True)
+
+
+@pytest.mark.parametrize(("change", "message"), [({"stop": [5]}, "stop has 5"), ({"eos": "</s>"}, "eos has '</s>'")])
+def test_eos_and_stop_confused(tokenizer, change, message):
+    with pytest.raises(ValueError, match=message + ": expected .* go to (eos|stop)="):
+        recite({}, tokenizer, **change)
