@@ -98,7 +98,7 @@ def row_limits(
             f"{where}max_new_tokens of shape {limits.shape} and type {limits.dtype} for {len(prompts)} prompts: "
             "expected one integer, or one integer per prompt"
         )
-    limits = np.broadcast_to(limits, (len(prompts),)).astype(np.int32)
+    limits = np.broadcast_to(limits, (len(prompts),))
     for row, (prompt, limit) in enumerate(zip(prompts, limits)):
         if limit < 0:
             raise ValueError(f"max_new_tokens is {limit} for {where}prompt {row}: expected 0 or more")
@@ -107,7 +107,7 @@ def row_limits(
                 f"{where}prompt {row} has {len(prompt)} tokens and may grow by {limit}, together more "
                 f"than the model's {config.max_position} positions"
             )
-    return limits
+    return limits.astype(np.int32)
 
 
 def pad_left(prompts: Sequence[np.ndarray], rows: int, length: int) -> tuple[np.ndarray, np.ndarray]:

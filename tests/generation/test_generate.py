@@ -148,6 +148,7 @@ def test_no_prompts_no_output(params):
         ),
         ({"max_new_tokens": [1, 2, 3]}, "for 2 prompts: expected one integer"),
         ({"max_new_tokens": [1, -2]}, "max_new_tokens is -2 for prompt 1"),
+        ({"max_new_tokens": 2**40}, "prompt 0 has 1 tokens and may grow by 1099511627776"),
         ({"eos": (64,)}, "eos has token 64"),
         ({"stop": "\n"}, "needs tokenizer="),
         ({"row_ids": [1]}, "1 row_ids for 2 prompts"),
