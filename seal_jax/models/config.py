@@ -12,6 +12,7 @@ class RopeScaling:
 
     Fields are as in a config.json of transformers: positions in tokens, factors without unit, `short_factor` and
     `long_factor` one number per channel pair, `proportion` the share of pairs that turn. None: derived from the others.
+    `stretches`, of "linear": the context before scaling is stated, beside that after it (`max_sequence_length`).
     """
 
     kind: str
@@ -28,6 +29,7 @@ class RopeScaling:
     short_factor: tuple[float, ...] = ()
     long_factor: tuple[float, ...] = ()
     proportion: float = 1.0
+    stretches: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

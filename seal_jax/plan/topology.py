@@ -20,6 +20,9 @@ class Kind(NamedTuple):
     accelerator: str
 
 
+_FLAT = ("2x2", "2x4", "4x4", "4x8", "8x8", "8x16", "16x16")  # of v5e and v6e, as Cloud has them from one host on
+_HOST = (2, 2, 1)  # chips of a host along each axis
+
 KINDS: dict[str, Kind] = {
     "v4": Kind(3, 2, 16.0, "v4"),
     "v5e": Kind(2, 1, 16.0, "v5litepod"),
@@ -39,7 +42,10 @@ class Topology(NamedTuple):
 
 
 def parse_topology(name: str) -> Topology:
-    """The slice of a name KIND:AxB or KIND:AxBxC. ValueError with what would be right."""
+    """The slice of a name KIND:AxB or KIND:AxBxC. ValueError with what would be right, also for one that nobody has.
+
+    Slices are whole hosts, so that one of a single chip is none.
+    """
     match = re.fullmatch(r"(\w+):([1-9]\d*(?:x[1-9]\d*)+)", name)
     kind = KINDS.get(match[1]) if match else None
     sizes = [int(n) for n in match[2].split("x")] if match else []
@@ -49,5 +55,17 @@ def parse_topology(name: str) -> Topology:
             f"topology {name!r} is not a TPU slice; the forms are {known}, chips along each axis of the interconnect, "
             "as in v5e:2x4 (Cloud type v5litepod-8) or v5p:2x2x2"
         )
+    _check_shape(name, sizes)
     chips = math.prod(sizes)
     return Topology(name, kind, chips, chips * kind.devices)
+
+
+def _check_shape(name: str, sizes: list[int]) -> None:
+    kind, shape = name.split(":")
+    if len(sizes) == 2 and shape not in _FLAT:
+        raise ValueError(f"there is no slice {name!r}; of {kind} there are {', '.join(_FLAT)}")
+    if any(size % least for size, least in zip(sizes, _HOST)):
+        whole = "x".join(str(math.ceil(size / least) * least) for size, least in zip(sizes, _HOST))
+        raise ValueError(
+            f"there is no slice {name!r}: its hosts have 2x2x1 chips; use whole ones, as in {kind}:{whole}"
+        )

@@ -43,7 +43,7 @@ def attempt(settings: Settings, model: dict[str, Any], edits: int) -> dict[str, 
     model: the object of a config.json. ValueError for what cannot be compiled, for other reasons than its size.
     """
     config = config_from_hf(model)
-    devices = topologies.get_topology_desc(platform="tpu", topology_name=settings.topology).devices
+    devices = slice_devices(settings.topology)
     mesh = make_mesh(settings.mesh, devices)
     found, compiled = [], None
     with use(mesh):
@@ -64,6 +64,15 @@ def attempt(settings: Settings, model: dict[str, Any], edits: int) -> dict[str, 
         **inputs.sizes_of(settings, config, edits)._asdict(),
         "versions": {name: version(name) for name in ("jax", "jaxlib", "libtpu", "flax")},
     }
+
+
+def slice_devices(topology: str) -> Any:
+    """The devices of a slice, which are not there. ValueError where the compiler knows no such slice."""
+    try:
+        return topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    except jax.errors.JaxRuntimeError as error:
+        said = " ".join(str(error).split())[:500]
+        raise ValueError(f"the compiler has no topology {topology!r}: {said}") from error
 
 
 def _compiled(traced: Traced, devices: int) -> tuple[Any, dict[str, Any]]:

@@ -230,7 +230,13 @@ REFUSED = [
     # family, change of its config.json, and what the error must name
     (LLAMA, {"model_type": "gpt_bigcode"}, ["model_type", "gpt_bigcode", "llama", "qwen3"]),
     (LLAMA, {"model_type": None}, ["model_type"]),
-    (LLAMA, {"architectures": ["LlamaForSequenceClassification"]}, ["architectures", "LlamaForCausalLM"]),
+    (
+        LLAMA,
+        {"architectures": ["LlamaForSequenceClassification"]},
+        ["LlamaForSequenceClassification", "not the checkpoint of a causal language model", "LlamaForCausalLM"],
+    ),
+    (LLAMA, {"architectures": ["LlamaModel"]}, ["LlamaModel has no output layer", "lack the prefix 'model.'"]),
+    (NEOX, {"architectures": ["GPTNeoXModel"]}, ["take the GPTNeoXForCausalLM that", "lack the prefix 'gpt_neox.'"]),
     (LLAMA, {"hidden_act": "swiglu"}, ["hidden_act", "swiglu", "silu"]),
     (LLAMA, {"hidden_size": None}, ["hidden_size", "positive integer"]),
     (LLAMA, {"hidden_size": "32"}, ["hidden_size", "'32'", "positive integer"]),
@@ -243,6 +249,10 @@ REFUSED = [
     (LLAMA, {"rms_norm_eps": float("nan")}, ["rms_norm_eps", "positive number"]),
     (LLAMA, {"tie_word_embeddings": "yes"}, ["tie_word_embeddings", "true or false"]),
     (LLAMA, {"eos_token_id": "</s>"}, ["eos_token_id", "token id"]),
+    (LLAMA, {"eos_token_id": -1}, ["eos_token_id=-1", "0 or more"]),
+    (LLAMA, {"eos_token_id": [2, -1]}, ["eos_token_id=[2, -1]", "0 or more"]),
+    (LLAMA, {"bos_token_id": -1}, ["bos_token_id=-1", "0 or more"]),
+    (LLAMA, {"pad_token_id": -2}, ["pad_token_id=-2", "0 or more"]),
     (LLAMA, {"quantization_config": {"bits": 4}}, ["quantization_config", "absent"]),
     (LLAMA, {"num_local_experts": 8}, ["num_local_experts", "absent"]),
     (LLAMA, {"partial_rotary_factor": 0.5}, ["partial_rotary_factor", "1.0"]),
@@ -324,6 +334,24 @@ def test_positions_that_a_scaling_adds_count_as_context():
     assert config_from_hf({**LLAMA, "rope_scaling": SCALINGS[0]}).max_position == 160
     assert config_from_hf({**LLAMA, "rope_scaling": {"type": "yarn", "factor": 4.0}}).max_position == 256
     assert config_from_hf({**LLAMA, "rope_scaling": {"type": "linear", "factor": 4.0}}).max_position == 64
+
+
+def test_linear_scaling_stretches_a_context_that_is_said_to_be_longer(recwarn):
+    """As in Vicuna 16k. The factor alone would not do: Gemma 3 states the context after scaling."""
+    values = {**LLAMA, "rope_scaling": {"type": "linear", "factor": 2.5}, "max_sequence_length": 160}
+    config = config_from_hf(values)
+    assert not recwarn.list
+    assert (config.max_position, config.rope_scaling.factor) == (160, 2.5)
+    written = config_to_hf(config)
+    assert (written["max_position_embeddings"], written["max_sequence_length"]) == (64, 160)
+    assert config_from_hf(written) == config
+    assert "max_sequence_length" not in config_to_hf(config_from_hf({**LLAMA, "rope_scaling": values["rope_scaling"]}))
+    with pytest.warns(UserWarning, match="max_sequence_length: ignored"):
+        assert config_from_hf({**values, "max_sequence_length": 128}).max_position == 64
+
+
+def test_no_pad_as_the_first_conversions_of_llama_say_it():
+    assert config_from_hf({**LLAMA, "pad_token_id": -1}).pad_token_id is None
 
 
 @pytest.mark.parametrize(

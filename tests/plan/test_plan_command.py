@@ -116,6 +116,7 @@ def test_the_largest(compiler, capsys):
     ("arguments", "message"),
     [
         (["--topology", "v5p-8"], "topology 'v5p-8' is not a TPU slice; the forms are"),
+        (["--topology", "v5e:3x7"], "there is no slice 'v5e:3x7'; of v5e there are"),
         (["--mesh", "data=3"], "mesh 'data=3' does not multiply to the 8 devices of v5e:2x4"),
         (["--mesh", "model=8"], "mesh 'model=8': model=8 does not divide the 28 attention heads"),
         (["--mesh", "rows=8"], "'rows=8' is not AXIS=SIZE"),

@@ -7,6 +7,7 @@ A new family is one short file that makes a `Family`, its entry in `FAMILIES`, a
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,7 +47,7 @@ def config_from_hf(values: Mapping[str, Any], where: str = "config.json") -> Con
     outer = Fields(values, where)
     architectures = outer.raw("architectures") or [family.architecture]
     if architectures != [family.architecture]:
-        raise outer.refuse("architectures", f"[{family.architecture!r}]")
+        raise _other_architecture(outer, family)
     fields = Fields({**family.defaults, **_text_values(family, outer)}, where)
     common = read_common(fields, family.keys)
     own = family.read(fields, common)
@@ -55,6 +56,17 @@ def config_from_hf(values: Mapping[str, Any], where: str = "config.json") -> Con
         return Config(model_type=family.model_type, **{**common, **own})
     except ValueError as error:
         raise CheckpointError(f"{where}: {error}") from error
+
+
+def _other_architecture(fields: Fields, family: Family) -> CheckpointError:
+    """The error for a checkpoint of another class of transformers: its tensors are others."""
+    bare = f"{re.sub('For[A-Z].*', '', family.architecture)}Model"
+    wanted = family.architecture
+    reason = f"this is not the checkpoint of a causal language model: take the {wanted} that it was made from"
+    if fields.values["architectures"] == [bare]:
+        root = family.modules["embed_tokens"].split(".")[0]
+        reason += f" ({bare} has no output layer, and its tensors lack the prefix '{root}.')"
+    return fields.refuse("architectures", f"[{wanted!r}]; {reason}")
 
 
 def _text_values(family: Family, fields: Fields) -> Mapping[str, Any]:

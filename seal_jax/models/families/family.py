@@ -104,6 +104,7 @@ def read_common(fields: Fields, keys: Mapping[str, str | None]) -> dict[str, Any
     head_dim = fields.integer(names["head_dim"], None) if "head_dim" in names else None
     if head_dim is None and hidden % heads:
         raise fields.refuse("hidden_size", f"a multiple of {names['num_heads']}={heads}, or an explicit head_dim")
+    padless = fields.raw("pad_token_id") == -1  # the first conversions of LLaMA have it, for none
     return {
         **sizes,
         "num_kv_heads": fields.integer(names["num_kv_heads"], heads) if "num_kv_heads" in names else heads,
@@ -113,7 +114,7 @@ def read_common(fields: Fields, keys: Mapping[str, str | None]) -> dict[str, Any
         "tie_embeddings": fields.flag(names["tie_embeddings"], False),
         "bos_token_id": next(iter(fields.token_ids("bos_token_id")), None),
         "eos_token_ids": fields.token_ids("eos_token_id"),
-        "pad_token_id": next(iter(fields.token_ids("pad_token_id")), None),
+        "pad_token_id": None if padless else next(iter(fields.token_ids("pad_token_id")), None),
     }
 
 

@@ -99,10 +99,11 @@ class Fields:
 
     def token_ids(self, name: str) -> tuple[int, ...]:
         """One token id or a list of them as a tuple; empty where absent."""
-        value = self._get(name, (), "a token id or a list of them")
+        expected = "a token id (0 or more) or a list of them"
+        value = self._get(name, (), expected)
         ids = tuple(value) if isinstance(value, list | tuple) else (value,)
-        if any(isinstance(i, bool) or not isinstance(i, int) for i in ids):
-            raise self.refuse(name, "a token id or a list of them")
+        if any(isinstance(i, bool) or not isinstance(i, int) or i < 0 for i in ids):
+            raise self.refuse(name, expected)
         return ids
 
     def child(self, name: str) -> Fields:

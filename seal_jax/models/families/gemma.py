@@ -145,7 +145,12 @@ _DEFAULTS = {
     "eos_token_id": 1,
     "pad_token_id": 0,
 }
-_DEFAULTS1 = {**_DEFAULTS, "hidden_act": "gelu_pytorch_tanh", "max_position_embeddings": 8192}
+_DEFAULTS1 = {
+    **_DEFAULTS,
+    "hidden_act": "gelu_pytorch_tanh",
+    "max_position_embeddings": 8192,
+    "num_key_value_heads": 16,
+}
 _DEFAULTS2 = {
     **_DEFAULTS,
     "hidden_activation": "gelu_pytorch_tanh",

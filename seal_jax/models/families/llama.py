@@ -25,4 +25,11 @@ def _write(config: Config) -> dict[str, Any]:
     return {"attention_bias": config.qkv_bias, "mlp_bias": config.mlp_bias, **write_rope(config)}
 
 
-LLAMA = Family("llama", "LlamaForCausalLM", _read, _write, DECODER)
+LLAMA = Family(
+    "llama",
+    "LlamaForCausalLM",
+    _read,
+    _write,
+    DECODER,
+    defaults={"max_position_embeddings": 2048, "bos_token_id": 1, "eos_token_id": 2},
+)

@@ -22,4 +22,17 @@ def _write(config: Config) -> dict[str, Any]:
     return {"sliding_window": config.windows[0], **write_rope(config)}
 
 
-MISTRAL = Family("mistral", "MistralForCausalLM", _read, _write, DECODER, defaults={"sliding_window": 4096})
+MISTRAL = Family(
+    "mistral",
+    "MistralForCausalLM",
+    _read,
+    _write,
+    DECODER,
+    defaults={
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 131_072,
+        "sliding_window": 4096,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
+)

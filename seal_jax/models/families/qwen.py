@@ -14,7 +14,7 @@ from seal_jax.models.families.windows import read_windows, write_windows
 
 def _windows(fields: Fields, layers: int) -> tuple[int | None, ...] | None:
     """The window of each layer: `layer_types` where given, else every layer from `max_window_layers` on slides."""
-    window, first = fields.integer("sliding_window", 4096), fields.raw("max_window_layers", 28)
+    window, first = fields.integer("sliding_window", None), fields.raw("max_window_layers", 28)
     if isinstance(first, bool) or not isinstance(first, int):
         raise fields.refuse("max_window_layers", "a number of layers")
     windows = read_windows(fields, layers, window, lambda i: i >= first)
@@ -51,5 +51,7 @@ def _write3(config: Config) -> dict[str, Any]:
     return {"attention_bias": config.qkv_bias, **_write_windows(config), **write_rope(config)}
 
 
-QWEN2 = Family("qwen2", "Qwen2ForCausalLM", _read2, _write2, DECODER)
-QWEN3 = Family("qwen3", "Qwen3ForCausalLM", _read3, _write3, DECODER, defaults={"head_dim": 128})
+_DEFAULTS = {"num_key_value_heads": 32, "max_position_embeddings": 32_768, "sliding_window": 4096}
+
+QWEN2 = Family("qwen2", "Qwen2ForCausalLM", _read2, _write2, DECODER, defaults=_DEFAULTS)
+QWEN3 = Family("qwen3", "Qwen3ForCausalLM", _read3, _write3, DECODER, defaults={**_DEFAULTS, "head_dim": 128})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Callable
@@ -45,7 +46,7 @@ def read_rope(
         at, name = (scaling, "partial_rotary_factor") if scaling.raw("partial_rotary_factor") else (fields, share)
         raise at.refuse(name, "at most 1.0" if partial or proportional else "1.0")
     dim = head_dim if proportional else int(head_dim * turning)
-    found = read_scaling(scaling, fields, dim, turning)
+    found = _stretching(fields, read_scaling(scaling, fields, dim, turning))
     return {
         "rope_theta": scaling.number("rope_theta", fields.number(theta, 10000.0)),
         "rope_scaling": found,
@@ -56,8 +57,24 @@ def read_rope(
 
 def context(stated: int, *scalings: RopeScaling | None) -> int:
     """The positions a model takes: for two kinds `max_position_embeddings` is, or may be, that before scaling."""
-    stretched = (s for s in scalings if s is not None and s.kind in ("dynamic", "yarn"))
-    return max([stated, *(int(s.original_max_position * s.factor) for s in stretched)])
+    given = [s for s in scalings if s is not None]
+    stretched = [int(s.original_max_position * s.factor) for s in given if s.kind in ("dynamic", "yarn")]
+    return max([stated, *stretched, *(int(stated * s.factor) for s in given if s.stretches)])
+
+
+def _stretching(fields: Fields, scaling: RopeScaling | None) -> RopeScaling | None:
+    """The scaling, marked if it stretches what `max_position_embeddings` says.
+
+    Linear scaling alone does not tell: some files state the context before it (Vicuna) and some that after it (Gemma
+    3). The former also have `max_sequence_length`.
+    """
+    if scaling is None or scaling.kind != "linear":
+        return scaling
+    stated, after = fields.integer("max_position_embeddings"), fields.values.get("max_sequence_length")
+    if after != stated * scaling.factor or scaling.factor == 1:
+        return scaling
+    fields.read.add("max_sequence_length")
+    return dataclasses.replace(scaling, stretches=True)
 
 
 def kind_of(scaling: Fields) -> str:
@@ -168,14 +185,18 @@ def write_rope(config: Config) -> dict[str, Any]:
 
 def write_context(config: Config) -> dict[str, Any]:
     """`rope_scaling` and the `max_position_embeddings` that goes with it."""
-    return {"rope_scaling": write_scaling(config.rope_scaling), "max_position_embeddings": stated_context(config)}
+    values = {"rope_scaling": write_scaling(config.rope_scaling), "max_position_embeddings": stated_context(config)}
+    stretches = config.rope_scaling is not None and config.rope_scaling.stretches
+    return {**values, "max_sequence_length": config.max_position} if stretches else values
 
 
 def stated_context(config: Config) -> int:
     """The inverse of `context`: what `max_position_embeddings` has to be."""
     scalings = (config.rope_scaling, config.window_rope_scaling)
-    dynamic = [s.original_max_position for s in scalings if s is not None and s.kind == "dynamic"]
-    return dynamic[0] if dynamic else config.max_position
+    given = [s for s in scalings if s is not None]
+    before = [s.original_max_position for s in given if s.kind == "dynamic"]
+    before += [round(config.max_position / s.factor) for s in given if s.stretches]
+    return before[0] if before else config.max_position
 
 
 def write_share(config: Config) -> float:

@@ -12,7 +12,7 @@ FULL, SLIDING = "full_attention", "sliding_attention"
 
 
 def read_windows(
-    fields: Fields, layers: int, window: int, slides: Callable[[int], bool]
+    fields: Fields, layers: int, window: int | None, slides: Callable[[int], bool]
 ) -> tuple[int | None, ...] | None:
     """The window of each layer, by `layer_types` where given, else by `slides`, a function of the layer's number.
 
