@@ -35,8 +35,9 @@ def check_row_ids(ids: Sequence[int] | None, prompts: int) -> Sequence[int]:
     """What rows fold into the key, 0, 1, ... by default. Raises ValueError unless they are one int32 per prompt."""
     if ids is None:
         return range(prompts)
-    if len(ids) != prompts:
-        raise ValueError(f"{len(ids)} row_ids for {prompts} prompts: expected one each")
+    if np.shape(ids) != (prompts,):
+        found = f"{len(ids)} row_ids" if np.ndim(ids) else f"row_ids={ids!r}"
+        raise ValueError(f"{found} for {prompts} prompts: expected one each")
     for row, n in enumerate(ids):
         check_integer(f"prompt {row}: row_ids", n, "an integer of 32 bits", INT32.min)
     return ids
@@ -44,18 +45,18 @@ def check_row_ids(ids: Sequence[int] | None, prompts: int) -> Sequence[int]:
 
 def check_prompts(prompts: Any, where: str = "") -> None:
     """Raise ValueError, "{where}prompts is one ...", for a single prompt, a mapping, or what has no length."""
-    first = prompts[0] if isinstance(prompts, Sequence | np.ndarray | jax.Array) and len(prompts) else None
     if isinstance(prompts, Mapping):
         raise ValueError(f"{where}prompts is a {type(prompts).__name__}, expected a list of prompts{_hint(prompts)}")
+    if not hasattr(prompts, "__len__") or not hasattr(prompts, "__getitem__"):
+        raise ValueError(f"{where}prompts is {type(prompts).__name__}, expected a list of prompts")
+    first = prompts[0] if len(prompts) else None
     for kind, found in (
         ("string", isinstance(prompts, str)),
         ("list of messages", isinstance(first, Mapping) and "input_ids" not in first),
-        ("list of token ids", is_number(first)),
+        ("list of token ids", is_number(first) or getattr(first, "shape", None) == ()),
     ):
         if found:
             raise ValueError(f"{where}prompts is one {kind}: pass a list of prompts")
-    if not hasattr(prompts, "__len__") or not hasattr(prompts, "__getitem__"):
-        raise ValueError(f"{where}prompts is a {type(prompts).__name__}, expected a list of prompts")
 
 
 def check_prompt(name: str, prompt: Any) -> None:

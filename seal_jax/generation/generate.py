@@ -154,8 +154,9 @@ def generate_batch(
 
 
 def _adapter_ids(count: int, ids: Sequence[int] | None, prompts: int) -> list[int]:
-    if ids is None or len(ids) != prompts:
-        found = "no adapter_ids" if ids is None else f"{len(ids)} adapter_ids"
+    if ids is None or np.shape(ids) != (prompts,):
+        found = "no adapter_ids" if ids is None else f"adapter_ids={ids!r}"
+        found = f"{len(ids)} adapter_ids" if ids is not None and np.ndim(ids) else found
         raise ValueError(f"{found} for {prompts} prompts and {count} adapters: expected one each, -1 for no adapter")
     for row, n in enumerate(ids):
         if not is_number(n, np.integer) or not -1 <= n < count:

@@ -103,6 +103,7 @@ def test_no_prompts_no_output(params, loras):
     ("ids", "message"),
     [
         (None, "no adapter_ids for 6 prompts and 3 adapters: expected one each, -1 for no adapter"),
+        (1, "adapter_ids=1 for 6 prompts"),
         ([0, 1], "2 adapter_ids for 6 prompts"),
         ([0, 1, 2, 3, 0, 0], r"adapter_ids has 3 for prompt 3: expected 0\.\.2, or -1"),
         ([0, 1, 2, -2, 0, 0], "adapter_ids has -2 for prompt 3"),

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from seal_jax import generation, models
 from seal_jax.generation import decode, engine
@@ -155,13 +156,16 @@ def test_no_prompts_no_output(params):
         ({"row_ids": [1, 2**33]}, "prompt 1: row_ids=8589934592: expected an integer of 32 bits"),
         ({"row_ids": [0.5, 1]}, r"prompt 0: row_ids=0\.5: expected an integer"),
         ({"prompts": [5, 6, 7]}, "prompts is one list of token ids: pass a list of prompts"),
+        ({"row_ids": 3}, "row_ids=3 for 2 prompts"),
+        ({"prompts": 5}, "prompts is int, expected a list of prompts"),
+        ({"prompts": torch.tensor([5, 6])}, "prompts is one list of token ids"),
         ({"prompts": np.array([5, 6])}, "prompts is one list of token ids"),
         ({"prompts": {"input_ids": [[5]]}}, r"prompts is a dict, expected a list of prompts: pass its \['input_ids'\]"),
         ({"prompts": [{"input_ids": [5]}]}, r"prompt 0 is a dict, .*: pass its \['input_ids'\]"),
         ({"prompts": [{"role": "user", "content": "a"}]}, "prompts is one list of messages"),
         ({"prompts": [[5], 6]}, "prompt 1 is 6, expected text, messages or token ids"),
         ({"prompts": [[[5], [6, 7]]]}, "prompt 0 is not a flat list of token ids: it has lists of different lengths"),
-        ({"prompts": ([5] for _ in range(2))}, "prompts is a generator, expected a list"),
+        ({"prompts": ([5] for _ in range(2))}, "prompts is generator, expected a list"),
         ({"samples": 1.5}, r"samples=1\.5: expected 1 or more"),
         ({"top_logprobs": 1.5}, r"top_logprobs=1\.5: expected 0"),
         ({"prefill_chunk": 1.5}, r"prefill_chunk=1\.5: expected None"),
