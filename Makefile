@@ -16,7 +16,8 @@ SMOKE := tests/test_structure.py tests/adapters tests/data tests/runtime tests/e
 	tests/models/test_transformer.py tests/models/test_hf.py tests/models/test_families.py tests/models/test_sizes.py \
 	tests/generation/test_generate.py tests/generation/test_generate_batch.py \
 	tests/training/test_finetune.py tests/training/test_loss.py tests/training/test_optim.py \
-	tests/seal/test_inner_loop.py tests/seal/test_policy.py tests/cli
+	tests/seal/test_inner_loop.py tests/seal/test_policy.py tests/plan/test_plan_command.py \
+	tests/cli/test_main.py tests/cli/test_commands.py tests/cli/test_generate_command.py tests/cli/test_startup.py
 
 .PHONY: help demo install test smoke lint bench clean
 

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from seal_jax import generation, models
 from seal_jax.generation import decode, engine
@@ -158,7 +157,6 @@ def test_no_prompts_no_output(params):
         ({"prompts": [5, 6, 7]}, "prompts is one list of token ids: pass a list of prompts"),
         ({"row_ids": 3}, "row_ids=3 for 2 prompts"),
         ({"prompts": 5}, "prompts is int, expected a list of prompts"),
-        ({"prompts": torch.tensor([5, 6])}, "prompts is one list of token ids"),
         ({"prompts": np.array([5, 6])}, "prompts is one list of token ids"),
         ({"prompts": {"input_ids": [[5]]}}, r"prompts is a dict, expected a list of prompts: pass its \['input_ids'\]"),
         ({"prompts": [{"input_ids": [5]}]}, r"prompt 0 is a dict, .*: pass its \['input_ids'\]"),

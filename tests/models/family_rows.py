@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import torch
 import transformers
 
 from seal_jax import models
@@ -111,6 +110,8 @@ class Row(NamedTuple):
 
 def their_model(config: Any) -> Any:
     """A random transformers model of a configuration, the same at every call; vectors are random as well."""
+    import torch  # here, so that what needs no transformers model runs without it
+
     torch.manual_seed(0)
     theirs = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
     with torch.no_grad():
@@ -137,6 +138,8 @@ def batch() -> tuple[np.ndarray, np.ndarray]:
 
 def their_logits(model: Any, tokens: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Logits `[B, T, V]` of a transformers model, in float32; those at pads mean nothing."""
+    import torch
+
     positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
     with torch.no_grad():
         return (
