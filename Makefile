@@ -13,7 +13,7 @@ TORCH ?= torch==2.13.0
 
 # What `make smoke` runs: the core of the library, without what is compared with torch.
 SMOKE := tests/test_structure.py tests/adapters tests/data tests/runtime tests/evaluation \
-	tests/models/test_transformer.py tests/models/test_hf.py tests/models/test_families.py tests/models/test_sizes.py \
+	tests/models/test_transformer.py tests/models/test_loading.py tests/models/test_families.py tests/models/test_sizes.py \
 	tests/generation/test_generate.py tests/generation/test_generate_batch.py \
 	tests/training/test_finetune.py tests/training/test_loss.py tests/training/test_optim.py \
 	tests/seal/test_inner_loop.py tests/seal/test_policy.py tests/plan/test_plan_command.py \
