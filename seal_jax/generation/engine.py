@@ -19,6 +19,7 @@ from seal_jax.generation.sampling import Sampling, knobs_of
 from seal_jax.generation.state import Job, Program, State, Tokens
 from seal_jax.generation.stops import Ending
 from seal_jax.models import Params, unroll
+from seal_jax.runtime.clock import timed
 from seal_jax.runtime.distributed import host
 from seal_jax.runtime.mesh import mesh_of, row_groups, use
 
@@ -159,12 +160,16 @@ def _segments(
         if kept is not None:
             collected.take(state, rows)
             count = None if order.bank is None else layout.groups
-            state, own, job = decode.keep(kept, state, own, job, adapters=count, samples=layout.samples)
+            state, own, job = timed(
+                "decoding", decode.keep, kept, state, own, job, adapters=count, samples=layout.samples
+            )
             rows = np.take_along_axis(rows.reshape(layout.shape), kept[..., None], axis=1).reshape(-1)
             layout = layout._replace(prompts=kept.shape[1])
         room = min(2 * room, bucket(most))
         parts = (*order.prefix[0], *own)
-        state = decode.resume(params, order.bank, parts, state, job, program=order.program, room=room)
+        state = timed(
+            "decoding", decode.resume, params, order.bank, parts, state, job, program=order.program, room=room
+        )
     collected.take(state, rows)
 
 
@@ -178,12 +183,12 @@ def _start(
     tokens, mask = (np.concatenate(x) for x in zip(*(pad_left(g, layout.prompts, length) for g in own)))
     *first, last = chunks(length, order.chunk or length)
     slots = length + (room if layout.samples == 1 else 0)
-    extend = partial(decode.extend, params, order.bank, parts, program=order.program, slots=slots)
+    extend = partial(timed, "decoding", decode.extend, params, order.bank, parts, program=order.program, slots=slots)
     cache = None
     for at in first:
         cache = extend(cache, tokens[:, at], mask[:, at])
     context = _context(groups, layout) if order.program.control.reads_prompts else None
-    start = partial(decode.start, params, order.bank, parts, program=order.program, room=room)
+    start = partial(timed, "decoding", decode.start, params, order.bank, parts, program=order.program, room=room)
     return start(cache, tokens[:, last], mask[:, last], context, job)
 
 

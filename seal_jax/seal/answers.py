@@ -14,6 +14,7 @@ from seal_jax import adapters, generation, models, training
 from seal_jax.data import packing
 from seal_jax.data.squad import Passage
 from seal_jax.evaluation import grading, qa
+from seal_jax.runtime.clock import timed
 from seal_jax.runtime.distributed import host
 from seal_jax.runtime.mesh import mesh_of, row_groups, shard_leading, use
 from seal_jax.seal.settings import Answering
@@ -138,7 +139,7 @@ def _scored(
     if mesh is not None and len(rows[0]) % row_groups(mesh) == 0:
         rows = shard_leading(rows, mesh)
     with use(mesh):
-        return host(program(model.params, model.config, *adapted, *rows))
+        return host(timed("scoring", program, model.params, model.config, *adapted, *rows))
 
 
 @partial(jax.jit, static_argnums=1)

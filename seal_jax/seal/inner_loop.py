@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from seal_jax import adapters, models, training
 from seal_jax.data import packing
 from seal_jax.data.squad import Passage
+from seal_jax.runtime.clock import timed
 from seal_jax.runtime.distributed import host
 from seal_jax.runtime.mesh import mesh_of, row_groups, shard_leading
 from seal_jax.runtime.placement import shard_adapters
@@ -216,7 +217,7 @@ def _fresh_adapters(model: models.Model, trials: Sequence[Trial], inner: Inner) 
     seeds = jnp.array([t.seed for t in trials], jnp.uint32)
     items = jnp.array([t.item for t in trials], jnp.uint32)
     stacked = jax.eval_shape(models.stack, model.params)
-    return _init_adapters(seeds, items, _Shapes(stacked), inner.rank, inner.alpha, inner.targets)
+    return timed("training", _init_adapters, seeds, items, _Shapes(stacked), inner.rank, inner.alpha, inner.targets)
 
 
 class _Shapes:

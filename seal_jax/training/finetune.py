@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from seal_jax import adapters, models
+from seal_jax.runtime.clock import timed
 from seal_jax.runtime.mesh import mesh_of, use
 from seal_jax.training.accumulate import accumulated
 from seal_jax.training.loss import Batch, LossFn, lm_loss
@@ -110,7 +111,7 @@ def _run(
     params = models.unroll(params) if unrolled else models.stack(params)
     compiled = _compiled_donating if donate else _compiled
     with use(mesh):
-        return compiled(params, adapter, batches, hyper, factors, which, program=program)
+        return timed("training", compiled, params, adapter, batches, hyper, factors, which, program=program)
 
 
 def _train(
@@ -179,7 +180,7 @@ def advance(
     hyper = as_arrays(hyper, ())
     params = models.unroll(params) if jax.default_backend() == "cpu" else models.stack(params)
     with use(mesh_of(params)):
-        return _compiled_segment(params, state, batches, hyper, program=program)
+        return timed("training", _compiled_segment, params, state, batches, hyper, program=program)
 
 
 @partial(jax.jit, static_argnames="program", donate_argnames="state")
