@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from seal_jax.adapters.weights import SVF, LoRA, Weight, is_weight, shape_of
+from seal_jax.adapters.weights import SVF, LoRA, Weight, dense, is_weight, shape_of
 
 Entry = dict[str, jax.Array]
 Adapter = dict[str, Entry]
@@ -22,7 +22,9 @@ def attach(params: Any, adapter: Adapter, factors: Adapter | None = None, compos
     """Parameters in which every kernel named by `adapter` is an adapted weight; all other leaves are shared.
 
     params: stacked (`[L, in, out]` kernels) or unrolled (`layers` a tuple). An entry is
-    `{"a" [L, in, r], "b" [L, r, out], "scale" [L]}` (LoRA) or `{"raw" [L, k]}` (SVF, with `factors[path]`).
+    `{"a" [L, in, r], "b" [L, r, out], "scale" [L]}` (LoRA), `{"raw" [L, k]}` (SVF, with `factors[path]`), or
+    `{"value"}`, which takes the place of any leaf, cast to its dtype. A LoRA entry may also hold what it is trained on
+    top of: `value`, or factors `held_a [L, in, R]`, `held_b [L, R, out]` that are added to the kernel as they are.
     compose: "scaled" keeps the sum of singular values (the released Transformer-squared code), "plain" is the paper's
     `u diag(s * z) vt`. Kernels that are already adapted are wrapped again, so adapters stack.
 
@@ -54,8 +56,10 @@ def _replace(tree: Any, parts: list[str], path: str, entry: Entry, factor: Entry
 
 
 def _adapted(base: Weight, path: str, entry: Entry, factor: Entry | None, compose: str) -> Weight:
-    if isinstance(base, dict) or not path.endswith("/kernel"):
+    if isinstance(base, dict) or not (path.endswith("/kernel") or "value" in entry):
         raise KeyError(f"adapter path {path!r} does not end at a kernel, as in 'layers/self_attn/q_proj/kernel'")
+    replaced = "value" in entry
+    base, entry = _held(base, path, entry)
     if entry.keys() == {"a", "b", "scale"}:
         _check(path, entry, _lora_shapes(shape_of(base), entry["a"].shape[-1]))
         # The scale is a setting, not a parameter: it never receives a gradient.
@@ -66,7 +70,24 @@ def _adapted(base: Weight, path: str, entry: Entry, factor: Entry | None, compos
             raise ValueError(f"{path} is a {type(base).__name__}, which SVF would replace; attach SVF first, then LoRA")
         _check(path, {**factor, **entry}, _svf_shapes(shape_of(base)))
         return SVF(factor["u"], factor["s"], factor["vt"], scales(entry["raw"], factor["s"], compose))
-    raise ValueError(f"{path}: unknown adapter entry with keys {sorted(entry)}; known: a, b, scale (LoRA) or raw (SVF)")
+    if entry or not replaced:
+        known = "a, b, scale (LoRA), raw (SVF), value, or LoRA with value or with held_a, held_b"
+        raise ValueError(f"{path}: unknown adapter entry with keys {sorted(entry)}; known: {known}")
+    return base
+
+
+def _held(base: Weight, path: str, entry: Entry) -> tuple[Weight, Entry]:
+    """The weight that the rest of an entry is attached to, and that rest."""
+    if "value" in entry:
+        _check(path, entry, {"value": shape_of(base)})
+        base = entry["value"].astype(jax.eval_shape(dense, base).dtype)
+        return base, {name: x for name, x in entry.items() if name != "value"}
+    if {"a", "b", "scale", "held_a", "held_b"} == entry.keys():
+        shapes = _lora_shapes(shape_of(base), entry["held_a"].shape[-1])
+        _check(path, entry, {"held_a": shapes["a"], "held_b": shapes["b"]})
+        base = LoRA(base, entry["held_a"], entry["held_b"])
+        return base, {name: x for name, x in entry.items() if not name.startswith("held_")}
+    return base, entry
 
 
 def _lora_shapes(kernel: tuple[int, ...], rank: int) -> dict[str, tuple[int, ...]]:

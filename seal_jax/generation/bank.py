@@ -71,6 +71,8 @@ def pick(bank: Bank, ids: jax.Array) -> Bank:
 
 
 def _pick(entry: dict[str, jax.Array], ids: jax.Array, there: jax.Array) -> dict[str, jax.Array]:
+    if "value" in entry or "held_a" in entry:
+        raise ValueError("adapters that replace weights answer in generate_batch, each its own prompts; not by row")
     picked = {name: x[ids] for name, x in entry.items()}
     # What leaves a kernel as it is: a product with zeros; singular values times sigmoid(inf) = 1.
     name, neutral = ("raw", jnp.inf) if "raw" in entry else ("b", 0.0)

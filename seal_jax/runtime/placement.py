@@ -18,7 +18,7 @@ KEY_KERNELS = ("k_proj", "v_proj")
 ROW_KERNELS = ("o_proj", "down_proj")  # their input side is the output side of the kernels before them
 EMBEDDINGS = ("embed_tokens",)
 # What there is below the path of a kernel: fields of adapted weights, and entries of adapters.
-_FIELDS = ("a", "b", "u", "s", "vt", "z", "zs", "raw", "alpha", "scale")
+_FIELDS = ("a", "b", "held_a", "held_b", "u", "s", "vt", "z", "zs", "raw", "alpha", "scale")
 
 Tail = tuple[str | None, ...]
 
@@ -67,7 +67,7 @@ def names_of(path: tuple[Any, ...]) -> list[str]:
 
 def _tail(names: list[str], heads: Heads) -> Tail:
     """The mesh axes of a leaf's last dimensions, before it is asked whether they divide them."""
-    names = [name for name in names if name != "base"]
+    names = [name for name in names if name not in ("base", "value")]
     field = names.pop() if len(names) > 2 and names[-1] in _FIELDS and names[-2] == "kernel" else ""
     parent, name = ["", "", *names][-2:]
     if name == "embedding":
@@ -85,6 +85,8 @@ def _tail(names: list[str], heads: Heads) -> Tail:
         "": (fan_in, fan_out),
         "a": (fan_in, None),
         "b": (None, fan_out),
+        "held_a": (fan_in, None),
+        "held_b": (None, fan_out),
         "u": (fan_in, "fsdp" if rows else None),
         "vt": (None if rows else "fsdp", fan_out),
     }.get(field, ())

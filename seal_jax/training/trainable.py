@@ -13,11 +13,11 @@ AttachFn: TypeAlias = Callable[[Any, Any, Any], Any]
 
 
 def trainable(adapter: Any) -> Any:
-    """The adapter without the `scale` leaves of its LoRA entries, which are settings: what `grad` and `tx` see."""
+    """What `grad` and `tx` see of an adapter: of its LoRA entries `a` and `b`, and not `scale` nor what they hold."""
     if not isinstance(adapter, dict):
         return adapter
-    frozen = {"scale"} if {"a", "b", "scale"} <= adapter.keys() else set()
-    return {key: trainable(value) for key, value in adapter.items() if key not in frozen}
+    lora = {"a", "b", "scale"} <= adapter.keys()
+    return {key: trainable(value) for key, value in adapter.items() if not lora or key in ("a", "b")}
 
 
 def join(trained: Any, adapter: Any) -> Any:
