@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from seal_jax.evaluation.templates import chat, fill, load_template
+from seal_jax.evaluation.templates import chat, fill, fill_turns, load_template, load_turns
 
 # Reference settings for real models: greedy, at most this many new tokens, stop at EOS.
 ANSWER_TOKENS = 64
 
-_INSTRUCTION = "Answer the question shortly and directly."
+SHIPPED = ("answer", "plain")
+
+
+def topic_question(title: str, question: str) -> str:
+    """The question under its topic line, as models and graders are asked it."""
+    return f"Topic: {title}\n{question}"
 
 
 def answer_prompt(
@@ -17,18 +22,13 @@ def answer_prompt(
 ) -> str:
     """The text after which a model writes its answer.
 
-    template: "answer" (real base models), "plain" (the short form the embedded checkpoints were trained on), or the
-    path of a file. context: shows the passage; a shipped template then means its "-passage" form, and a file must
-    hold {context}. tokenizer: give one to have a chat model's turns instead, with no use of `template`.
+    template: "answer" (real models), "plain" (the short form the embedded checkpoints were trained on, base form only),
+    or the path of a file with {title} and {question}. context: shows the passage; a shipped template then means its
+    "-passage" form, and a file must hold {context}. tokenizer: give one to have the template's chat form, in the
+    tokenizer's own chat format.
     """
-    if tokenizer is not None:
-        shown = "" if context is None else f"{title}\n{context}\n\n"
-        return chat(tokenizer, _INSTRUCTION, f"{shown}Topic: {title}\n{question}")
-    if context is None:
-        return fill(load_template(template, ("title", "question")), title=title, question=question)
-    text = load_template(f"{template}-passage", _FIELDS) if template in SHIPPED else load_template(template, _FIELDS)
-    return fill(text, title=title, question=question, context=context)
-
-
-SHIPPED = ("answer", "plain")
-_FIELDS = ("title", "question", "context")
+    name = f"{template}-passage" if context is not None and template in SHIPPED else template
+    values = {"title": title, "question": question} | ({} if context is None else {"context": context})
+    if tokenizer is None:
+        return fill(load_template(name, values), **values)
+    return chat(tokenizer, *fill_turns(load_turns(name, values), **values))

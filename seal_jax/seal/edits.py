@@ -7,10 +7,11 @@ import re
 from typing import Any
 
 from seal_jax.data.squad import Passage
-from seal_jax.evaluation.templates import chat, fill, load_template
+from seal_jax.evaluation.templates import Turns, chat, fill, fill_turns, load_template, load_turns
 
 PROMPTS = pathlib.Path(__file__).parent / "prompts"
-KINDS = ("implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "plain")
+KINDS = ("implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "no-prompt", "plain")
+_FIELDS = ("title", "context")
 
 _LABEL = r"Question\s+\d+:"
 _HAS_LABEL = re.compile(_LABEL)
@@ -21,16 +22,21 @@ _BEFORE_LABEL = re.compile(rf"\n(?={_LABEL})")
 def edit_prompt(passage: Passage, kind: str = "implications", *, tokenizer: Any = None) -> str:
     """The text after which a model writes a self-edit of the passage.
 
-    kind: one of KINDS ("plain" is the form of the embedded checkpoints) or the path of a template file with {title}
-    and {context}. tokenizer: give one for a chat model; the template up to the passage is then the system turn.
+    kind: one of KINDS ("no-prompt" shows the passage and asks for nothing, "plain" is the form of the embedded
+    checkpoints) or the path of a template file with {title} and {context}. tokenizer: give one for a chat model, to
+    have the kind's chat form (`edit_turns`) in the tokenizer's own format.
     """
-    template = load_template(kind, ("title", "context"), PROMPTS)
     if tokenizer is not None:
-        instruction = template.split("{title}")[0].removesuffix("Passage:\n").strip()
-        if not instruction:
-            raise ValueError(f"edit kind {kind!r} has no instruction before the passage, so it has no chat form")
-        return chat(tokenizer, instruction, f"{passage.title}\n{passage.context}")
-    return fill(template, title=passage.title, context=passage.context)
+        return chat(tokenizer, *edit_turns(passage, kind))
+    return fill(load_template(kind, _FIELDS, PROMPTS), title=passage.title, context=passage.context)
+
+
+def edit_turns(passage: Passage, kind: str = "implications") -> Turns:
+    """The turns that ask a chat model for a self-edit, from the kind's `.chat.txt` or a file (`evaluation.templates`).
+
+    Raises ValueError for "plain", which has no chat form.
+    """
+    return fill_turns(load_turns(kind, _FIELDS, PROMPTS), title=passage.title, context=passage.context)
 
 
 def training_sequences(completion: str, title: str, context: str, split_newlines: bool = True) -> list[str]:

@@ -5,10 +5,11 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import TemplateError
 
 from seal_jax.data import Passage
-from seal_jax.evaluation import answer_prompt, fill, load_template
-from seal_jax.seal.edits import edit_prompt
+from seal_jax.evaluation import answer_prompt, chat, fill, load_template
+from seal_jax.seal.edits import KINDS, edit_prompt
 
 
 def test_the_text_of_the_embedded_checkpoints():
@@ -52,8 +53,14 @@ def test_template_files(tmp_path):
     assert load_template(str(path), ("title", "question")) == "About {title}:\n{question}\n"
     with pytest.raises(ValueError, match=r"missing placeholder \{context\}"):
         answer_prompt("T", "Q?", str(path), context="C")
-    with pytest.raises(FileNotFoundError, match="'nowhere' is neither a file nor one of answer, answer-passage, plain"):
+    with pytest.raises(
+        FileNotFoundError, match="'nowhere' is neither a file nor one of answer, answer-passage, judge, plain"
+    ):
         answer_prompt("T", "Q?", "nowhere")
+
+
+def folds_system(messages):
+    return messages[0]["role"] == "system"
 
 
 class ChatTokenizer:
@@ -61,15 +68,18 @@ class ChatTokenizer:
 
     chat_template, bos_token, bos_token_id = "yes", "<s>", 1
 
-    def __init__(self, bos):
-        self.bos = bos
+    def __init__(self, bos=True, refuses=lambda messages: False):
+        self.bos, self.refuses = bos, refuses
 
     def encode(self, text):
         return [1] if self.bos else []
 
-    def apply_chat_template(self, turns, tokenize, add_generation_prompt):
+    def apply_chat_template(self, turns, tokenize, add_generation_prompt, enable_thinking):
         assert not tokenize
         assert add_generation_prompt
+        assert not enable_thinking
+        if self.refuses(turns):
+            raise TemplateError("System role not supported")
         return "<s>" + "".join(f"[{t['role']}]{t['content']}" for t in turns) + "[model]"
 
 
@@ -78,18 +88,58 @@ def test_chat_turns():
     assert re.fullmatch(r"<s>\[system\].+\[user\]T\nC\n\nTopic: T\nQ\?\[model\]", prompt)
     prompt = answer_prompt("T", "Q?", tokenizer=ChatTokenizer(bos=True))
     assert re.fullmatch(r"\[system\].+\[user\]Topic: T\nQ\?\[model\]", prompt)
+    with pytest.raises(ValueError, match="template 'plain' has no chat form; answer, answer-passage, judge do"):
+        answer_prompt("T", "Q?", "plain", tokenizer=ChatTokenizer())
 
 
-def test_chat_edit_prompts():
-    passage = Passage("T", "C", ())
-    prompt = edit_prompt(passage, "rewrite", tokenizer=ChatTokenizer(bos=True))
-    assert re.fullmatch(r"\[system\]Below is a passage\. .+ line of its own\.\[user\]T\nC\[model\]", prompt)
-    with pytest.raises(ValueError, match="'plain' has no instruction before the passage"):
-        edit_prompt(passage, "plain", tokenizer=ChatTokenizer(bos=True))
+def test_a_format_without_system_turns():
+    """As that of Gemma 2: what the system turn says stands before the user's."""
+    prompt = answer_prompt("T", "Q?", tokenizer=ChatTokenizer(refuses=folds_system))
+    assert re.fullmatch(r"\[user\]Answer .+\.\n\nTopic: T\nQ\?\[model\]", prompt)
+    with pytest.raises(ValueError, match="refuses a user turn: System role not supported"):
+        chat(ChatTokenizer(refuses=lambda _: True), "", "Hello")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plain"])
+def test_chat_edit_prompts(kind):
+    passage = Passage("T {title}", "C {x}", ())
+    prompt = edit_prompt(passage, kind, tokenizer=ChatTokenizer())
+    system, user = re.fullmatch(r"(?:\[system\](.+))?\[user\](.+)\[model\]", prompt, re.DOTALL).groups()
+    assert user == "T {title}\nC {x}"
+    assert (system is None) == (kind == "no-prompt")
+
+
+def test_kinds_without_a_chat_form():
+    with pytest.raises(ValueError, match="'plain' has no chat form; implications, implications-long, .+ self-qa do"):
+        edit_prompt(Passage("T", "C", ()), "plain", tokenizer=ChatTokenizer())
+
+
+def test_chat_templates_from_files(tmp_path):
+    path, passage = tmp_path / "mine.txt", Passage("T", "C", ())
+    path.write_text("[system]\nBe brief.\n\nVery.\n[user]\n{title}:\n{context}\n")
+    asked = edit_prompt(passage, str(path), tokenizer=ChatTokenizer())
+    assert asked == "[system]Be brief.\n\nVery.[user]T:\nC[model]"
+    with pytest.raises(ValueError, match=r"mine\.txt holds \[system\] and \[user\] turns"):
+        edit_prompt(passage, str(path))
+    path.write_text("[user]\n{title}: {context}\n")
+    assert edit_prompt(passage, str(path), tokenizer=ChatTokenizer()) == "[user]T: C[model]"
+    path.write_text("About {title}: {context}\nList:\n")
+    assert edit_prompt(passage, str(path), tokenizer=ChatTokenizer()) == "[user]About T: C\nList:[model]"
+    for wrong in (
+        "[user]\n{title}\n[system]\n{context}\n",
+        "{title}\n[user]\n{context}\n",
+        "[system]\n{title}{context}",
+    ):
+        path.write_text(wrong)
+        with pytest.raises(ValueError, match=r"mine\.txt: expected a line \[system\], its text, a line \[user\]"):
+            edit_prompt(passage, str(path), tokenizer=ChatTokenizer())
+    path.write_text("[user]\n{title}\n")
+    with pytest.raises(ValueError, match=r"mine\.txt: missing placeholder \{context\}"):
+        edit_prompt(passage, str(path), tokenizer=ChatTokenizer())
 
 
 def test_a_tokenizer_without_a_chat_template():
-    tokenizer = ChatTokenizer(bos=True)
+    tokenizer = ChatTokenizer()
     tokenizer.chat_template = None
     with pytest.raises(ValueError, match="no chat template"):
         answer_prompt("T", "Q?", tokenizer=tokenizer)

@@ -119,8 +119,10 @@ def test_cues_a_base_model_continues():
         "implications-very-long": "\nImplications:\n",
         "rewrite": "\nRewritten passages:\n",
         "self-qa": "\nQuestion 1: ",
+        "no-prompt": "",
         "plain": "Notes:\n",
     }
+    assert edit_prompt(passage, "no-prompt") == "T\nC\n"
     assert edit_prompt(passage, "plain") == "T\nC\nNotes:\n"
     assert len({edit_prompt(passage, kind) for kind in KINDS}) == len(KINDS)
 
