@@ -1,0 +1,13 @@
+"""SEAL on ARC (arXiv 2506.10943, section 4.2): self-edits that configure test-time training on a few-shot task."""
+
+from seal_jax.seal.arc.edits import EditConfig, Limits, Refused, edit_prompt, instruction, limit_steps, parse_edit
+
+__all__ = [
+    "EditConfig",
+    "Limits",
+    "Refused",
+    "edit_prompt",
+    "instruction",
+    "limit_steps",
+    "parse_edit",
+]
