@@ -1,0 +1,132 @@
+"""What sequences of self-edits did to the model: figures and curves from accuracy matrices. NumPy only.
+
+A matrix is `[steps + 1, items]`: row 0 is the model before any edit, row r column i the accuracy on item i after r
+edits, NaN where it was not asked. Item i is edited at step i + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from seal_jax.evaluation.matrix import from_matrix, known_mean
+
+Estimate = dict[str, float]
+"""`{"mean", "stderr"}` over sequences; the error is NaN for a single one."""
+
+
+def summary(matrices: ArrayLike) -> dict[str, Any]:
+    """Figures of matrices `[sequences, steps + 1, steps]`, each a mean over sequences with its standard error.
+
+    "base", "just_edited" (= LA), "final" (= OP): mean accuracy before any edit, right after an item's own, and at the
+    end; "gain": just_edited - base; "final_gain": final - base, below 0 where it was better never to edit;
+    "forgetting", "forgetting_last" and "bwt": as in `evaluation.matrix.from_matrix`; "gain_by_age": as the function.
+    Cells that should have been asked and are NaN (no question, or none graded) do not count.
+    """
+    found = _checked(matrices)
+    rows = [_figures(m) for m in found]
+    return {
+        "sequences": len(found),
+        "steps": found.shape[2],
+        **{name: estimate([row[name] for row in rows]) for name in rows[0]},
+        "gain_by_age": gain_by_age(found),
+    }
+
+
+def gain_by_age(matrices: ArrayLike) -> list[Estimate]:
+    """Accuracy over the model before any edit, by the number of edits since an item's own: `{"age", "mean", "stderr"}`.
+
+    For each age the mean over the items that became so old, then mean and standard error over sequences.
+    """
+    found = _checked(matrices)
+    steps = found.shape[2]
+    ages = []
+    for age in range(steps):
+        items = np.arange(steps - age)
+        gains = found[:, items + 1 + age, items] - found[:, 0, items]
+        ages.append({"age": age, **estimate([known_mean(g) for g in gains])})
+    return ages
+
+
+def mean_matrix(matrices: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard error over sequences of each cell, `[steps + 1, items]`; NaN where nothing was asked."""
+    found = _checked(matrices)
+    cells = [[estimate(found[:, r, i]) for i in range(found.shape[2])] for r in range(found.shape[1])]
+    return tuple(np.array([[cell[k] for cell in row] for row in cells]) for k in ("mean", "stderr"))  # pyright: ignore
+
+
+def estimate(values: ArrayLike) -> Estimate:
+    """Mean and standard error of the mean of those values that are no NaN."""
+    kept = np.asarray(values, np.float64)
+    kept = kept[~np.isnan(kept)]
+    spread = float(kept.std(ddof=1) / len(kept) ** 0.5) if len(kept) > 1 else float("nan")
+    return {"mean": known_mean(kept), "stderr": spread}
+
+
+def difference(a: ArrayLike, b: ArrayLike) -> dict[str, Estimate]:
+    """`summary`'s figures of `a` minus those of `b`, paired by sequence: both `[sequences, steps + 1, steps]`."""
+    a, b = _checked(a), _checked(b)
+    if a.shape != b.shape:
+        raise ValueError(f"paired matrices are of the same sequences: shapes {a.shape} and {b.shape} differ")
+    ours, theirs = ([_figures(m) for m in x] for x in (a, b))
+    return {name: estimate([x[name] - y[name] for x, y in zip(ours, theirs)]) for name in ours[0]}
+
+
+def recorded(matrices: ArrayLike, dataset: str, base_model: str) -> dict[str, Any]:
+    """One run in the reference's format: means and sample deviations over its sequences, 0.0 where nothing was asked.
+
+    (The reference fills cells without a question with 0.0, which reads like an accuracy; our own files have null.)
+    """
+    found = _checked(matrices)
+    mean, error = mean_matrix(found)
+    return {
+        "mean_over_sequences": np.nan_to_num(mean).tolist(),
+        "std_over_sequences": np.nan_to_num(error * len(found) ** 0.5).tolist(),
+        "n_sequences": len(found),
+        "n_datapoints": found.shape[2],
+        "dataset": dataset,
+        "base_model": base_model,
+    }
+
+
+def aggregate(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several runs of the reference's format as one: each entry `[steps + 1, items]`, runs counting by their sequences.
+
+    "mean"; "mean_of_stds": the plain mean of the runs' deviations, which is what the recorded aggregate holds;
+    "pooled_std": the deviation of all sequences together, which is what its script documents; "n_sequences".
+    Raises ValueError without runs or where their shapes differ.
+    """
+    if not runs:
+        raise ValueError("no run to aggregate: give at least one")
+    shapes = {np.shape(run["mean_over_sequences"]) for run in runs}
+    if len(shapes) != 1:
+        raise ValueError(f"the runs' matrices have different shapes: {sorted(shapes)}")
+    counts = np.array([run["n_sequences"] for run in runs], np.float64)[:, None, None]
+    means, stds = (np.array([run[f"{k}_over_sequences"] for run in runs], np.float64) for k in ("mean", "std"))
+    total = counts.sum()
+    mean = (counts * means).sum(0) / total
+    squares = ((counts - 1) * stds**2).sum(0) + (counts * (means - mean) ** 2).sum(0)
+    return {
+        "mean": mean,
+        "mean_of_stds": stds.mean(0),
+        "pooled_std": np.sqrt(squares / max(total - 1, 1)),
+        "n_sequences": int(total),
+    }
+
+
+def _figures(matrix: np.ndarray) -> dict[str, float]:
+    known = from_matrix(matrix[1:])
+    base = known_mean(matrix[0])
+    found = {"base": base, "just_edited": known["la"], "final": known["op"]}
+    changes = {"gain": known["la"] - base, "final_gain": known["op"] - base}
+    return {**found, **changes, **{name: known[name] for name in ("forgetting", "forgetting_last", "bwt")}}
+
+
+def _checked(matrices: ArrayLike) -> np.ndarray:
+    found = np.asarray(matrices, np.float64)
+    if found.ndim != 3 or found.shape[1] != found.shape[2] + 1 or not found.size:
+        raise ValueError(f"matrices have the shape {found.shape}: give [sequences, steps + 1, steps]")
+    return found

@@ -1,0 +1,97 @@
+"""Figures of sequences against the recorded runs of the reference, and against each other."""
+
+import numpy as np
+import pytest
+
+from seal_jax.evaluation.matrix import from_matrix
+from seal_jax.runtime.files import read_json
+from seal_jax.seal import sequential_metrics as metrics
+
+
+@pytest.fixture(scope="module")
+def runs(shared_data):
+    return [read_json(shared_data / f"seal_recorded/continual/run{i}.json") for i in range(8)]
+
+
+@pytest.fixture(scope="module")
+def overall(shared_data):
+    return read_json(shared_data / "seal_recorded/continual/overall_results.json")
+
+
+def test_the_recorded_aggregate_is_a_mean_of_deviations(runs, overall):
+    found = metrics.aggregate(runs)
+    np.testing.assert_allclose(found["mean"].round(4), overall["mean_over_sequences"], atol=1e-9)
+    np.testing.assert_allclose(found["mean_of_stds"].round(4), overall["std_over_sequences"], atol=1e-9)
+    pooled = found["pooled_std"]
+    assert pooled[0, :5].round(4).tolist() == [0.2511, 0.2668, 0.2252, 0.2505, 0.2485]
+    assert np.abs(pooled - found["mean_of_stds"]).max() == pytest.approx(0.0228, abs=5e-5)
+    assert (np.abs(pooled - found["mean_of_stds"]) > 5e-5).sum() >= 42
+    assert found["n_sequences"] == overall["n_sequences"]
+
+
+def test_figures_of_the_recorded_mean(runs):
+    """The mean of all figures but the best-of ones is the figure of the mean matrix."""
+    mean = metrics.aggregate(runs)["mean"].round(4)
+    mean[1:] = np.where(np.tril(np.ones((8, 8), bool)), mean[1:], np.nan)
+    found = metrics.summary(mean[None])
+    wanted = {"base": 0.3075, "just_edited": 0.4146, "final": 0.2474, "gain": 0.107, "final_gain": -0.060}
+    assert {k: found[k]["mean"] for k in wanted} == pytest.approx(wanted, abs=5e-4)
+    assert found["forgetting_last"]["mean"] == pytest.approx(0.191, abs=5e-4)
+    ages = [round(row["mean"], 3) for row in found["gain_by_age"]]
+    assert ages == [0.107, 0.052, -0.026, -0.066, -0.069, -0.100, -0.124, -0.142]
+    assert np.isnan(found["gain"]["stderr"])
+
+
+@pytest.fixture(scope="module")
+def matrices():
+    random = np.random.default_rng(0)
+    found = random.integers(0, 7, (12, 6, 5)) / 6
+    found[:, 1:][:, ~np.tril(np.ones((5, 5), bool))] = np.nan
+    return found
+
+
+def test_means_and_errors_are_over_sequences(matrices):
+    found = metrics.summary(matrices)
+    assert (found["sequences"], found["steps"]) == (12, 5)
+    one_by_one = [from_matrix(m[1:]) for m in matrices]
+    for ours, theirs in {"just_edited": "la", "final": "op", "forgetting": "forgetting", "bwt": "bwt"}.items():
+        values = [row[theirs] for row in one_by_one]
+        assert found[ours]["mean"] == pytest.approx(np.mean(values))
+        assert found[ours]["stderr"] == pytest.approx(np.std(values, ddof=1) / 12**0.5)
+    assert found["gain"]["mean"] == pytest.approx(found["just_edited"]["mean"] - found["base"]["mean"])
+    ages = found["gain_by_age"]
+    assert [row["age"] for row in ages] == [0, 1, 2, 3, 4]
+    assert ages[0]["mean"] == pytest.approx(found["gain"]["mean"])
+    assert ages[0]["stderr"] == pytest.approx(found["gain"]["stderr"])
+    oldest = matrices[:, 5, 0] - matrices[:, 0, 0]
+    assert ages[4]["mean"] == pytest.approx(oldest.mean())
+    by_hand = [np.mean([m[4, 0] - m[0, 0], m[5, 1] - m[0, 1]]) for m in matrices]
+    assert ages[3] == {"age": 3, **metrics.estimate(by_hand)}
+
+
+def test_differences_are_paired(matrices):
+    better = np.minimum(matrices + 0.125, 2)
+    found = metrics.difference(better, matrices)
+    assert found["final"]["mean"] == pytest.approx(0.125)
+    assert found["final"]["stderr"] == pytest.approx(0, abs=1e-12)
+    assert found["gain"]["mean"] == pytest.approx(0)
+    with pytest.raises(ValueError, match="paired matrices are of the same sequences"):
+        metrics.difference(matrices, matrices[:3])
+
+
+def test_the_recorded_format(matrices, runs):
+    """Written and aggregated, sequences have the mean and deviation that they have together."""
+    parts = [metrics.recorded(matrices[i : i + 4], "data.json", "model") for i in (0, 4, 8)]
+    assert parts[0].keys() == runs[0].keys()
+    assert parts[0]["mean_over_sequences"][1][1:] == [0.0] * 4
+    found = metrics.aggregate(parts)
+    mean, error = metrics.mean_matrix(matrices)
+    np.testing.assert_allclose(found["mean"], np.nan_to_num(mean), atol=1e-12)
+    np.testing.assert_allclose(found["pooled_std"], np.nan_to_num(error) * 12**0.5, atol=1e-12)
+
+
+def test_what_does_not_fit():
+    with pytest.raises(ValueError, match=r"shape \(2, 3, 3\): give \[sequences, steps \+ 1, steps\]"):
+        metrics.summary(np.zeros((2, 3, 3)))
+    with pytest.raises(ValueError, match="no run to aggregate"):
+        metrics.aggregate([])
