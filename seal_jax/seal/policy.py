@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from seal_jax import adapters, generation, models, training
 from seal_jax.data import packing
 from seal_jax.data.squad import Passage
 from seal_jax.runtime.checkpoint import Checkpointer
-from seal_jax.runtime.distributed import host
-from seal_jax.runtime.mesh import mesh_of, row_groups, shard_rows, use
+from seal_jax.runtime.mesh import mesh_of, use
 from seal_jax.runtime.placement import shard_params
 from seal_jax.seal.edits import edit_prompt
 from seal_jax.seal.inner_loop import Memory, Store
@@ -122,55 +120,23 @@ def improve(
     fresh = adapters.lora.init(jax.random.key(seed), shapes, update.rank, update.alpha, update.targets)
     steps = batch["tokens"].shape[0]
     hyper = training.Hyper(learning_rate=update.learning_rate, steps=steps, clip=update.clip, seed=seed)
-    trained, losses = _train(model, _placed(model, fresh), batch, hyper, update, checkpoints)
-    # The loss is taken before each update, so the last update shows in the adapter alone.
-    if not np.isfinite(losses).all() or not all(np.isfinite(x).all() for x in jax.tree.leaves(host(trained))):
+    trained, losses = training.finetune_in_segments(
+        model.params,
+        model.config,
+        _placed(model, fresh),
+        batch,
+        hyper,
+        loss_fn=training.lm_loss(remat=update.remat),
+        every=update.checkpoint_every,
+        checkpoints=checkpoints,
+        accumulate=batch["tokens"].shape[1] // part,
+    )
+    if training.diverged(trained, losses):
         raise ValueError(
             f"training the policy diverged (losses {losses[:3].tolist()} ...): lower the learning rate of "
             f"{update.learning_rate}"
         )
     return trained, losses.tolist()
-
-
-def _train(
-    model: models.Model,
-    adapter: adapters.Adapter,
-    batch: packing.Batch,
-    hyper: training.Hyper,
-    update: PolicyUpdate,
-    checkpoints: Checkpointer | None,
-) -> tuple[adapters.Adapter, np.ndarray]:
-    """All steps, in segments of one length; the last one is filled up with steps of padding."""
-    steps = batch["tokens"].shape[0]
-    size = min(update.checkpoint_every, steps)
-    total = -(-steps // size) * size
-    part = update.batch_size // update.accumulate
-    parts = batch["tokens"].shape[1] // part
-    # Devices share the rows of a part; rows of padding make them equally many.
-    mesh = mesh_of(model.params)
-    spare = parts * (-part % row_groups(mesh))
-    padded = {name: np.pad(x, [(0, total - steps), (0, spare), (0, 0)]) for name, x in batch.items()}
-    state = {"fine-tune": training.begin(adapter, hyper), "losses": np.full(total, np.nan, np.float32)}
-    found = checkpoints.restore_latest(state) if checkpoints else None
-    done, state = found or (0, state)
-    for start in range(done, total, size):
-        segment = shard_rows({name: x[start : start + size] for name, x in padded.items()}, mesh)
-        loss_fn = training.lm_loss(remat=update.remat)
-        tuned, metrics = training.advance(
-            model.params,
-            model.config,
-            state["fine-tune"],
-            segment,
-            hyper,
-            loss_fn=loss_fn,
-            accumulate=parts,
-        )
-        losses = np.array(state["losses"])
-        losses[start : start + size] = host(metrics["loss"])
-        state = {"fine-tune": tuned, "losses": losses}
-        if checkpoints and start + size < total:
-            checkpoints.save(start + size, state)
-    return state["fine-tune"].adapter, np.asarray(state["losses"])[:steps]
 
 
 def _continuation(model: models.Model, prompt: str, completion: str) -> list[int]:

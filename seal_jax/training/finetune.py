@@ -141,10 +141,17 @@ class State(NamedTuple):
     position: jax.Array
 
 
-def begin(adapter: Any, hyper: Hyper, tx: Optimizer | None = None) -> State:
-    """The state of a fine-tune before its first step. The adapter is copied: `advance` consumes its state."""
-    program = Program(None, tx or adamw, None, adapters.attach, batched=False)
-    state = _begin(program, adapter, hyper)
+def begin(adapter: Any, hyper: Hyper, tx: Optimizer | None = None, *, batched: bool = False) -> State:
+    """The state of a fine-tune before its first step. The adapter is copied: `advance` consumes its state.
+
+    batched: N fine-tunes; every leaf of adapter and state leads with N, every field of `hyper` is a number or `[N]`.
+    """
+    program = Program(None, tx or adamw, None, adapters.attach, batched=batched)
+    start = partial(_begin, program)
+    if batched:
+        hyper = as_arrays(hyper, jnp.shape(jax.tree.leaves(adapter)[0])[:1])
+        start = jax.vmap(start)
+    state = start(adapter, hyper)
     seen = {id(x) for x in jax.tree.leaves(adapter)}
 
     def own(x: jax.Array) -> jax.Array:  # an optimizer may begin two of its leaves with one array
@@ -166,29 +173,34 @@ def advance(
     loss_fn: LossFn | None = None,
     *,
     attach_fn: AttachFn = adapters.attach,
+    lengths: Any = None,
+    among: Any = (),
     accumulate: int = 1,
+    batched: bool = False,
 ) -> tuple[State, Metrics]:
     """The next S batches of one fine-tune: `finetune` in segments, to be stopped and resumed between them.
 
     Any division into segments gives the numbers of `finetune` on all batches at once; `hyper.steps` counts the steps of
-    the whole. Equal S share one compiled program. Arguments and metrics as in `finetune`. The memory of `state` goes
-    to the new state: the arrays of the old one are deleted.
+    the whole. Equal S share one compiled program. Arguments and metrics as in `finetune`; with `batched` as in
+    `finetune_batch`, for a state that began so. among: the values that `lengths` has in other segments, so that all of
+    them share one program. The memory of `state` goes to the new state: the arrays of the old one are deleted.
     """
-    program = Program(config, tx or adamw, loss_fn or lm_loss(), attach_fn, batched=False, accumulate=accumulate)
+    program = Program(config, tx or adamw, loss_fn or lm_loss(), attach_fn, batched=batched, accumulate=accumulate)
     check_parts(program, batches)
     check_tokens(program, batches)
-    hyper = as_arrays(hyper, ())
+    hyper = as_arrays(hyper, jnp.shape(state.taken))
+    program, which = with_lengths(program, batches, lengths, among)
     params = models.unroll(params) if jax.default_backend() == "cpu" else models.stack(params)
     with use(mesh_of(params)):
-        return timed("training", _compiled_segment, params, state, batches, hyper, program=program)
+        return timed("training", _compiled_segment, params, state, batches, hyper, which, program=program)
 
 
 @partial(jax.jit, static_argnames="program", donate_argnames="state")
 def _compiled_segment(
-    params: Any, state: State, batches: Batch, hyper: Hyper, *, program: Program
+    params: Any, state: State, batches: Batch, hyper: Hyper, which: jax.Array, *, program: Program
 ) -> tuple[State, Metrics]:
-    which = jnp.zeros(jax.tree.leaves(batches)[0].shape[:1], jnp.int32)
-    return _advance(program, params, None, which, state, batches, hyper)
+    segment = partial(_advance, program, params, None, which)
+    return (jax.vmap(segment) if program.batched else segment)(state, batches, hyper)
 
 
 def _transform(program: Program, hyper: Hyper) -> optax.GradientTransformationExtraArgs:

@@ -30,8 +30,11 @@ class Program(NamedTuple):
     accumulate: int = 1
 
 
-def with_lengths(program: Program, batches: Batch, lengths: Any) -> tuple[Program, jax.Array]:
-    """The distinct step lengths as a static choice, and for each step which of them it has: int32 `[S]`."""
+def with_lengths(program: Program, batches: Batch, lengths: Any, among: Any = ()) -> tuple[Program, jax.Array]:
+    """The distinct step lengths as a static choice, and for each step which of them it has: int32 `[S]`.
+
+    among: lengths of other segments, which are to share the program.
+    """
     steps = jnp.shape(next(iter(batches.values())))[1 if program.batched else 0]
     if lengths is None:
         return program, jnp.zeros((steps,), jnp.int32)
@@ -39,8 +42,10 @@ def with_lengths(program: Program, batches: Batch, lengths: Any) -> tuple[Progra
     most = batches["tokens"].shape[-1]
     if lengths.shape != (steps,) or lengths.min() < 1 or lengths.max() > most:
         raise ValueError(f"lengths must be [S]={steps} numbers from 1 to T={most}, got {lengths.shape} {lengths}")
-    distinct, which = np.unique(lengths, return_inverse=True)
-    return program._replace(lengths=tuple(int(n) for n in distinct)), jnp.asarray(which, jnp.int32)
+    distinct = np.union1d(lengths, np.asarray(among, lengths.dtype))
+    return program._replace(lengths=tuple(int(n) for n in distinct)), jnp.asarray(
+        np.searchsorted(distinct, lengths), jnp.int32
+    )
 
 
 def checked(program: Program, adapter: Any, batches: Batch, hyper: Hyper) -> Hyper:
