@@ -6,34 +6,15 @@ They are checked when they are made: ValueError names the field and what would b
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal, get_args
+from typing import Literal
+
+from seal_jax.seal import checks
 
 PadLoss = Literal["masked", "reference"]
 Rule = Literal["exact", "contained", "recall", "recall_all", "recall_half"]
 Reward = Literal["accuracy", "binary", "loglik"]
 Select = Literal["best", "positive"]
-
-
-def _at_least(settings: Any, least: int, *fields: str) -> None:
-    for field in fields:
-        if not getattr(settings, field) >= least:  # written so that NaN is refused as well
-            raise ValueError(f"{field} {getattr(settings, field)}: use {least} or more")
-
-
-def _above_zero(settings: Any, *fields: str) -> None:
-    for field in fields:
-        if not 0 < getattr(settings, field) < float("inf"):
-            raise ValueError(f"{field} {getattr(settings, field)}: use a number above 0")
-
-
-def _one_of(settings: Any, field: str, known: Any) -> None:
-    if getattr(settings, field) not in get_args(known):
-        raise ValueError(f"{field} {getattr(settings, field)!r} is not one of {', '.join(get_args(known))}")
-
-
-def _has_targets(settings: Any) -> None:
-    if not settings.targets or isinstance(settings.targets, str):
-        raise ValueError(f'targets {settings.targets!r}: give a tuple of projections such as ("q_proj", "v_proj")')
+Schedule = Literal["linear", "cosine"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +42,12 @@ class Edits:
     """Edits written at once."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "count", "max_new_tokens", "rows")
-        _at_least(self, 0, "temperature")
+        checks.at_least(self, 1, "count", "max_new_tokens", "rows")
+        checks.at_least(self, 0, "temperature")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p {self.top_p}: use a number above 0 and up to 1")
         if self.top_k is not None:
-            _at_least(self, 1, "top_k")
+            checks.at_least(self, 1, "top_k")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,11 +82,11 @@ class Inner:
     """Edits in one program."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "rank", "epochs", "batch_size", "max_length", "at_once")
-        _at_least(self, 0, "weight_decay", "clip")
-        _above_zero(self, "alpha", "learning_rate")
-        _has_targets(self)
-        _one_of(self, "pad_loss", PadLoss)
+        checks.at_least(self, 1, "rank", "epochs", "batch_size", "max_length", "at_once")
+        checks.at_least(self, 0, "weight_decay", "clip")
+        checks.above_zero(self, "alpha", "learning_rate")
+        checks.has_targets(self)
+        checks.one_of(self, "pad_loss", PadLoss)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +106,8 @@ class Answering:
     """Ask in the tokenizer's chat form."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "max_new_tokens")
-        _one_of(self, "rule", Rule)
+        checks.at_least(self, 1, "max_new_tokens")
+        checks.one_of(self, "rule", Rule)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,11 +121,13 @@ class PolicyUpdate:
     targets: tuple[str, ...] = ("all",)
     """Projections that get an adapter; "all" for every one."""
     learning_rate: float = 3e-4
-    """At the first step; it falls linearly to 0."""
+    """At the first step; it falls to 0."""
     epochs: int = 2
     """How often each selected edit is seen."""
     batch_size: int = 10
     """Edits of a step."""
+    schedule: Schedule = "linear"
+    """How the learning rate falls: "linear" or "cosine"."""
     accumulate: int = 1
     """Parts a step is split into, one after the other: the same step in the memory of batch_size / accumulate."""
     max_length: int = 10240
@@ -157,12 +140,13 @@ class PolicyUpdate:
     """Optimizer steps between checkpoints of adapter, optimizer state and data position."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "rank", "epochs", "batch_size", "accumulate", "max_length", "checkpoint_every")
+        checks.at_least(self, 1, "rank", "epochs", "batch_size", "accumulate", "max_length", "checkpoint_every")
         if self.batch_size % self.accumulate:
             raise ValueError(f"accumulate {self.accumulate}: use a divisor of batch_size {self.batch_size}")
-        _at_least(self, 0, "clip")
-        _above_zero(self, "alpha", "learning_rate")
-        _has_targets(self)
+        checks.at_least(self, 0, "clip")
+        checks.above_zero(self, "alpha", "learning_rate")
+        checks.has_targets(self)
+        checks.one_of(self, "schedule", Schedule)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,6 +168,6 @@ class Settings:
     has no say then)."""
 
     def __post_init__(self) -> None:
-        _at_least(self, 1, "seeds", "k_best")
-        _one_of(self, "reward", Reward)
-        _one_of(self, "select", Select)
+        checks.at_least(self, 1, "seeds", "k_best")
+        checks.one_of(self, "reward", Reward)
+        checks.one_of(self, "select", Select)

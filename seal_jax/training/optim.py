@@ -1,4 +1,4 @@
-"""AdamW with linear decay, as HF Trainer runs it, with every setting an array.
+"""AdamW with linear or cosine decay, as HF Trainer runs it, with every setting an array.
 
 Settings are data, so each of N fine-tunes under one `vmap` has its own. The transform is made inside the traced
 function from the traced settings; its state holds arrays only.
@@ -7,6 +7,7 @@ function from the traced settings; its state holds arrays only.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -50,14 +51,29 @@ def linear_schedule(hyper: Hyper, step: jax.Array) -> jax.Array:
     return hyper.learning_rate * jnp.where(step < warmup, rising, falling)
 
 
+def cosine_schedule(hyper: Hyper, step: jax.Array) -> jax.Array:
+    """`linear_schedule` with half a cosine from 1 to 0 in place of the line after the warm-up."""
+    step, steps, warmup = (jnp.asarray(x).astype(jnp.float32) for x in (step, hyper.steps, hyper.warmup))
+    rising = step / jnp.maximum(warmup, 1.0)
+    share = jnp.clip((step - warmup) / jnp.maximum(steps - warmup, 1.0), 0.0, 1.0)
+    return hyper.learning_rate * jnp.where(step < warmup, rising, 0.5 * (1.0 + jnp.cos(jnp.pi * share)))
+
+
 def clip_factor(norm: jax.Array, clip: Scalar) -> jax.Array:
     """What multiplies gradients of global norm `norm` so that it is at most `clip`; 1 where `clip` is 0 or infinite."""
     limit = jnp.where(jnp.asarray(clip) > 0, clip, jnp.inf)
     return jnp.minimum(limit / (norm + 1e-6), 1.0)  # torch's small constant, for equal numbers
 
 
-def adamw(hyper: Hyper) -> optax.GradientTransformation:
-    """Global-norm clipping, Adam moments, decoupled weight decay and the linear schedule, in one transform."""
+def adamw_cosine(hyper: Hyper) -> optax.GradientTransformation:
+    """`adamw` with `cosine_schedule`."""
+    return adamw(hyper, cosine_schedule)
+
+
+def adamw(
+    hyper: Hyper, schedule: Callable[[Hyper, jax.Array], jax.Array] = linear_schedule
+) -> optax.GradientTransformation:
+    """Global-norm clipping, Adam moments, decoupled weight decay and the schedule, in one transform."""
 
     def init(params: optax.Params) -> AdamWState:
         zeros = lambda: jax.tree.map(lambda p: jnp.zeros_like(p, jnp.float32), params)  # noqa: E731
@@ -69,7 +85,7 @@ def adamw(hyper: Hyper) -> optax.GradientTransformation:
         mean = jax.tree.map(lambda m, g: B1 * m + (1 - B1) * g, state.mean, grads)
         square = jax.tree.map(lambda v, g: B2 * v + (1 - B2) * g * g, state.square, grads)
         count = state.count + 1
-        rate = linear_schedule(hyper, state.count)
+        rate = schedule(hyper, state.count)
         # 1 - beta**t by expm1: written out in float32 it is off by 1e-5 at the first steps.
         bias1, bias2 = (-jnp.expm1(count.astype(jnp.float32) * math.log(b)) for b in (B1, B2))
 

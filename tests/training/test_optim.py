@@ -61,6 +61,16 @@ def test_the_rates_of_the_reference_log():
     np.testing.assert_allclose(training.linear_schedule(hyper, jnp.int32(55)), 3.125e-4, rtol=1e-6)
 
 
+@settings(max_examples=50, deadline=None)
+@given(steps=st.integers(1, 300), data=st.data())
+def test_cosine_schedule_is_the_formula(steps, data):
+    """Warm-up may be longer than the fine-tune, as in SEAL's ARC runs with few sequences."""
+    warmup, step = data.draw(st.integers(0, 320)), data.draw(st.integers(0, steps - 1))
+    hyper = training.Hyper(jnp.float32(1e-3), jnp.int32(steps), jnp.int32(warmup))
+    wanted = step / warmup if step < warmup else 0.5 * (1 + np.cos(np.pi * (step - warmup) / (steps - warmup)))
+    np.testing.assert_allclose(training.cosine_schedule(hyper, jnp.int32(step)), 1e-3 * wanted, rtol=1e-5, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("norm", "clip", "factor"),
     [(2.0, 1.0, 0.5), (0.5, 1.0, 1.0), (2.0, 0.0, 1.0), (2.0, np.inf, 1.0), (2.0, -1.0, 1.0), (0.0, 1.0, 1.0)],
