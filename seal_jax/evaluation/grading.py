@@ -5,11 +5,31 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _YES, _NO = re.compile(r"\byes\b", re.IGNORECASE), re.compile(r"\bno\b", re.IGNORECASE)
+
+
+class Case(NamedTuple):
+    """What is graded. The question has its topic line above it, as the model was asked."""
+
+    question: str
+    gold: str
+    answer: str
+
+
+Grader: TypeAlias = Callable[[Sequence[Case]], list[bool | None]]
+"""Verdicts of cases, in order: True is right, False wrong, and None ungraded, which counts as neither."""
+
+
+def rule_grader(rule: str = "recall") -> Grader:
+    """The grader that applies a rule of RULES; it grades every case. Raises ValueError for an unknown rule."""
+    if rule not in RULES:
+        raise ValueError(f"rule {rule!r} is not one of {', '.join(RULES)}")
+    return lambda cases: [correct(case.answer, case.gold, rule) for case in cases]
 
 
 def normalize(text: str) -> str:

@@ -114,3 +114,11 @@ def test_errors():
 )
 def test_verdicts(reply, verdict):
     assert grading.parse_verdict(reply) is verdict
+
+
+def test_a_rule_as_a_grader():
+    cases = [grading.Case("Who?", "Ann Bell", answer) for answer in ("It was Ann Bell.", "Ann", " ")]
+    assert grading.rule_grader()(cases) == [True, False, False]
+    assert grading.rule_grader("recall_half")(cases) == [True, True, False]
+    with pytest.raises(ValueError, match="'bleu' is not one of exact"):
+        grading.rule_grader("bleu")

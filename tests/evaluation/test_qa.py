@@ -110,7 +110,7 @@ def test_chat_edit_prompts(kind):
 
 
 def test_kinds_without_a_chat_form():
-    with pytest.raises(ValueError, match="'plain' has no chat form; implications, implications-long, .+ self-qa do"):
+    with pytest.raises(ValueError, match=r"'plain' has no chat form; implications, implications-long, .+ self-qa do"):
         edit_prompt(Passage("T", "C", ()), "plain", tokenizer=ChatTokenizer())
 
 
