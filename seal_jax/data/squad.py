@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import pathlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from seal_jax.data.json_fields import get, rows, text
 
 logger = logging.getLogger(__name__)
 
@@ -73,89 +74,45 @@ def subset(items: Sequence[Item], n: int, seed: int = 42, start: int = 0) -> lis
 
 def passage_of(item: Any, where: str = "item") -> Passage:
     """The passage of one grouped item; ValueError starting with `where` for a missing key or a wrong type."""
-    title, context = _text(item, "title", where), _text(item, "context", where)
+    title, context = text(item, "title", where), text(item, "context", where)
     if not context.strip():
         raise ValueError(f"{where}: the context is empty; a passage has text")
-    questions = _get(item, "questions", list, where)
+    questions = get(item, "questions", list, where)
     return Passage(title, context, tuple(_question(q, f"{where}, question {i}") for i, q in enumerate(questions)))
 
 
 def read_items(path: str | pathlib.Path) -> list[Any]:
-    """The raw items of a JSON list or a `.jsonl` file; the same errors as `load_squad`, but no key is looked at."""
-    return [item for _, item in _grouped(pathlib.Path(path))]
+    """The raw items of any file that `load_squad` takes, with all their keys; no key of a grouped item is looked at.
+
+    The paragraphs of an official file come as grouped items. The same errors as `load_squad` for what cannot be read.
+    """
+    return [item for _, item in _items(pathlib.Path(path))]
 
 
 def _items(path: pathlib.Path) -> Iterator[tuple[str, Any]]:
-    for where, item in _grouped(path):
+    for where, item in rows(path, "passages"):
         if isinstance(item, dict) and "paragraphs" in item:
             yield from _official(item, where)
         else:
             yield where, item
 
 
-def _grouped(path: pathlib.Path) -> list[tuple[str, Any]]:
-    text = _decode(path)
-    if path.suffix == ".jsonl":
-        lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-        return [(f"{path}: line {number}", _parse(line, path, number)) for number, line in lines]
-    loaded = _parse(text, path)
-    loaded = loaded["data"] if isinstance(loaded, dict) and "data" in loaded else loaded
-    if not isinstance(loaded, list):
-        raise ValueError(f'{path}: expected a list of passages or {{"data": [...]}}, not a {type(loaded).__name__}')
-    return [(f"{path}: item {index}", item) for index, item in enumerate(loaded)]
-
-
-def _decode(path: pathlib.Path) -> str:
-    data = path.read_bytes()
-    try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        byte = data[error.start]
-        raise ValueError(f"{path}: not UTF-8, byte 0x{byte:02x} at offset {error.start} on line {line}") from None
-    if not text.strip():
-        raise ValueError(f"{path}: the file is empty; expected a JSON list of passages")
-    return text
-
-
-def _parse(text: str, path: pathlib.Path, line: int = 0) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        where = f"line {line or error.lineno}, column {error.colno}"
-        raise ValueError(f"{path}: invalid JSON at {where}: {error.msg}") from None
-
-
 def _official(article: dict[str, Any], where: str) -> Iterator[tuple[str, Any]]:
     """The paragraphs of an article as grouped items."""
-    title = _text(article, "title", where).replace("_", " ")
-    for index, paragraph in enumerate(_get(article, "paragraphs", list, where)):
+    title = text(article, "title", where).replace("_", " ")
+    for index, paragraph in enumerate(get(article, "paragraphs", list, where)):
         here = f"{where}, paragraph {index}"
         questions = []
-        for number, qa in enumerate(_get(paragraph, "qas", list, here)):
-            answers = _get(qa, "answers", list, f"{here}, question {number}")
+        for number, qa in enumerate(get(paragraph, "qas", list, here)):
+            answers = get(qa, "answers", list, f"{here}, question {number}")
             if answers:
-                gold = _text(answers[0], "text", f"{here}, question {number}, answer 0")
+                gold = text(answers[0], "text", f"{here}, question {number}, answer 0")
                 questions.append({"question": qa.get("question"), "answer": gold})
-        yield here, {"title": title, "context": _text(paragraph, "context", here), "questions": questions}
+        yield here, {"title": title, "context": text(paragraph, "context", here), "questions": questions}
 
 
 def _question(item: Any, where: str) -> Question:
-    asked = Question(_text(item, "question", where), _text(item, "answer", where))
+    asked = Question(text(item, "question", where), text(item, "answer", where))
     if not asked.answer.strip():
         raise ValueError(f"{where}: the answer is empty; nothing could be graded against it")
     return asked
-
-
-def _text(item: Any, key: str, where: str) -> str:
-    return _get(item, key, str, where)
-
-
-def _get(item: Any, key: str, kind: type, where: str) -> Any:
-    if not isinstance(item, dict):
-        raise ValueError(f"{where}: expected an object with the key {key!r}, not a {type(item).__name__}")
-    if key not in item:
-        raise ValueError(f"{where}: missing key {key!r} (found: {', '.join(item) or 'no keys'})")
-    if not isinstance(item[key], kind):
-        raise ValueError(f"{where}: {key!r} should be a {kind.__name__}, not {item[key]!r:.60}")
-    return item[key]

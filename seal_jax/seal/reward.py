@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import math
+import statistics
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ from numpy.typing import ArrayLike
 KINDS = ("accuracy", "binary", "loglik")
 
 Stats = dict[str, float]
+Runs = Iterable[Iterable[bool | None]]
+"""Verdicts of the same questions in several runs; None is ungraded."""
 
 
 def reward(kind: str, adapted: ArrayLike, baseline: ArrayLike | None = None) -> float:
@@ -35,51 +39,54 @@ def reward(kind: str, adapted: ArrayLike, baseline: ArrayLike | None = None) -> 
     return float(mean > np.mean(np.asarray(baseline, np.float64)))
 
 
-def completion_stats(baseline: ArrayLike, adapted: ArrayLike) -> Stats:
-    """Statistics of one edit from its verdicts, both `[runs, questions]` bool.
+def completion_stats(baseline: Runs, adapted: Runs) -> Stats:
+    """Statistics of one edit from its verdicts: of each run those of its questions, or `[runs, questions]` arrays.
 
-    Accuracies are rounded to 4 decimals a run, as the reference's server sends them, then averaged; standard
-    deviations are those of a sample, 0 for one run. None of the statistics is rounded: `rounded` is for writing.
+    A verdict of None is ungraded and does not count; a run of which nothing is graded does not either. Accuracies are
+    rounded to 4 decimals a run, as the reference's server sends them, then averaged exactly; standard deviations are
+    those of a sample, 0 for one run. NaN where nothing was graded. The statistics are not rounded: `rounded` is for
+    writing. Raises ValueError if the two have different numbers of runs.
     """
-    before, after = (np.asarray(v, np.float64) for v in (baseline, adapted))
-    before, after = before.mean(1), after.mean(1)
-    gains = (after - before).round(4)
-    before, after = before.round(4), after.round(4)
+    before, after = _accuracies(baseline), _accuracies(adapted)
+    if len(before) != len(after):
+        raise ValueError(f"{len(before)} runs before the edit and {len(after)} after it; expected as many")
+    gains = _known(round(a - b, 4) for b, a in zip(before, after))
+    before, after = (_known(round(x, 4) for x in runs) for runs in (before, after))
     return {
-        "baseline_mean": float(before.mean()),
-        "baseline_std": sample_std(before),
-        "adapter_mean": float(after.mean()),
-        "adapter_std": sample_std(after),
-        "gain_mean": float(gains.mean()),
+        "baseline_mean": _mean(before),
+        "baseline_std": _std(before),
+        "adapter_mean": _mean(after),
+        "adapter_std": _std(after),
+        "gain_mean": _mean(gains),
     }
 
 
 def article_stats(completions: Sequence[Mapping[str, Any]]) -> Stats:
-    """Statistics of one passage from those of its edits (`completion_stats`)."""
+    """Statistics of one passage from those of its edits (`completion_stats`); NaN is unknown and left out."""
     adapted = _column(completions, "adapter_mean")
     return {
-        "baseline_accuracy": _mean(completions, "baseline_mean"),
-        "adapter_mean_accuracy": float(adapted.mean()),
-        "adapter_std_over_completions": sample_std(adapted),
-        "mean_adapter_std_within_completions": _mean(completions, "adapter_std"),
-        "mean_gain": _mean(completions, "gain_mean"),
+        "baseline_accuracy": _mean(_column(completions, "baseline_mean")),
+        "adapter_mean_accuracy": _mean(adapted),
+        "adapter_std_over_completions": _std(adapted),
+        "mean_adapter_std_within_completions": _mean(_column(completions, "adapter_std")),
+        "mean_gain": _mean(_column(completions, "gain_mean")),
     }
 
 
 def overall_stats(articles: Sequence[Mapping[str, Any]]) -> Stats:
-    """Statistics of a run from those of its passages (`article_stats`, not rounded).
+    """Statistics of a run from those of its passages (`article_stats`, not rounded); NaN is unknown and left out.
 
     Every passage counts the same, however many questions it has. `mean_gain` is the difference of the two means.
     """
     before, after = _column(articles, "baseline_accuracy"), _column(articles, "adapter_mean_accuracy")
     return {
-        "baseline_mean_accuracy": float(before.mean()),
-        "baseline_std_of_article_means": sample_std(before),
-        "adapter_mean_accuracy": float(after.mean()),
-        "adapter_std_of_article_means": sample_std(after),
-        "mean_adapter_std_over_completions": _mean(articles, "adapter_std_over_completions"),
-        "mean_adapter_std_within_completions": _mean(articles, "mean_adapter_std_within_completions"),
-        "mean_gain": float(after.mean() - before.mean()),
+        "baseline_mean_accuracy": _mean(before),
+        "baseline_std_of_article_means": _std(before),
+        "adapter_mean_accuracy": _mean(after),
+        "adapter_std_of_article_means": _std(after),
+        "mean_adapter_std_over_completions": _mean(_column(articles, "adapter_std_over_completions")),
+        "mean_adapter_std_within_completions": _mean(_column(articles, "mean_adapter_std_within_completions")),
+        "mean_gain": _mean(after) - _mean(before),
     }
 
 
@@ -164,11 +171,26 @@ def _clustered(values: ArrayLike, clusters: Sequence[Hashable]) -> tuple[np.ndar
     return values, np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters])
 
 
-def _column(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+def _accuracies(runs: Runs) -> list[float]:
+    """The accuracy of each run, NaN for one without a graded question."""
+    graded = [[float(verdict) for verdict in run if verdict is not None] for run in runs]
+    return [sum(run) / len(run) if run else math.nan for run in graded]
+
+
+def _column(rows: Sequence[Mapping[str, Any]], key: str) -> list[float]:
     if not rows:
         raise ValueError(f"no rows to average {key} over")
-    return np.array([row[key] for row in rows], np.float64)
+    return _known(row[key] for row in rows)
 
 
-def _mean(rows: Sequence[Mapping[str, Any]], key: str) -> float:
-    return float(_column(rows, key).mean())
+def _known(values: Iterable[float]) -> list[float]:
+    return [float(value) for value in values if not math.isnan(value)]
+
+
+def _mean(values: Sequence[float]) -> float:
+    # `statistics` adds up exactly, so equal sets of runs give equal numbers, to the bit those of the reference.
+    return statistics.mean(values) if values else math.nan
+
+
+def _std(values: Sequence[float]) -> float:
+    return sample_std(values) if values else math.nan

@@ -31,7 +31,11 @@ def test_recorded_statistics(shared_data, name):
         for completion in article["completions"]:
             pair = (verdicts(completion, key) for key in ("baseline_correct", "adapter_correct"))
             completions.append(R.completion_stats(*pair))
-            assert completions[-1] == pytest.approx(completion["stats"], abs=1e-12)
+            stored = completion["stats"]
+            assert completions[-1] == pytest.approx(stored, abs=1e-12)
+            assert {k: v for k, v in completions[-1].items() if "mean" in k} == {
+                k: v for k, v in stored.items() if "mean" in k
+            }
         articles.append(R.article_stats(completions))
         assert R.rounded(articles[-1]) == article["stats"]
     assert R.rounded(R.overall_stats(articles)) == run["overall"]
