@@ -29,3 +29,10 @@ def has_targets(settings: Any) -> None:
     """The field `targets` is a tuple of names that is not empty."""
     if not settings.targets or isinstance(settings.targets, str):
         raise ValueError(f'targets {settings.targets!r}: give a tuple of projections such as ("q_proj", "v_proj")')
+
+
+def counts(settings: Any, field: str) -> None:
+    """The field is a tuple of integers of 1 or more that is not empty."""
+    value = getattr(settings, field)
+    if not value or isinstance(value, str) or not all(type(n) is int and n >= 1 for n in value):
+        raise ValueError(f"{field} {value!r}: give a tuple of numbers of 1 or more, such as (1,)")
