@@ -8,12 +8,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from seal_jax.evaluation.endpoint import Endpoint
 from seal_jax.seal import checks
 
 PadLoss = Literal["masked", "reference"]
 Rule = Literal["exact", "contained", "recall", "recall_all", "recall_half"]
+GraderName = Literal["rule", "self", "endpoint"]
 Reward = Literal["accuracy", "binary", "loglik"]
 Select = Literal["best", "positive"]
+Method = Literal["lora", "full"]
 Schedule = Literal["linear", "cosine"]
 
 
@@ -22,8 +25,8 @@ class Edits:
     """How self-edits are written. `max_new_tokens` is cut where prompt and edit would exceed the context."""
 
     kind: str = "implications"
-    """The prompt: "implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "plain" (for
-    the embedded checkpoint), or the path of a template with {title} and {context}."""
+    """The prompt: "implications", "implications-long", "implications-very-long", "rewrite", "self-qa", "no-prompt" (the
+    passage alone), "plain" (for the embedded checkpoint), or the path of a template with {title} and {context}."""
     count: int = 5
     """Edits written for each passage."""
     temperature: float = 1.0
@@ -52,8 +55,11 @@ class Edits:
 
 @dataclasses.dataclass(frozen=True)
 class Inner:
-    """The inner loop: one LoRA fine-tune per edit, then the questions. AdamW, linear decay, lengths in tokens."""
+    """The inner loop: one fine-tune per edit, then the questions. AdamW, linear decay, lengths in tokens."""
 
+    method: Method = "lora"
+    """"lora" trains an adapter of each edit; "full" a copy of all weights, for small models: an edit at once then takes
+    16 bytes a parameter."""
     rank: int = 32
     """Rank of the LoRA adapter."""
     alpha: float = 64.0
@@ -87,6 +93,7 @@ class Inner:
         checks.above_zero(self, "alpha", "learning_rate")
         checks.has_targets(self)
         checks.one_of(self, "pad_loss", PadLoss)
+        checks.one_of(self, "method", Method)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +101,8 @@ class Answering:
     """How questions are asked and graded: greedy, without the passage."""
 
     template: str = "answer"
-    """The prompt: "answer", "plain" (for the embedded checkpoint), or the path of a template file."""
+    """The prompt: "answer", "plain" (for the embedded checkpoint), or the path of a template with {title} and
+    {question}."""
     max_new_tokens: int = 64
     """Most tokens of an answer."""
     stop: tuple[str, ...] = ()
@@ -104,10 +112,22 @@ class Answering:
     ("recall_all"), or as one piece ("contained"), or are the whole answer ("exact")."""
     chat: bool = False
     """Ask in the tokenizer's chat form."""
+    grader: GraderName = "rule"
+    """Who grades: "rule", the model itself without an adapter ("self"), or a served model ("endpoint"). What a model
+    could not be brought to grade counts neither as right nor as wrong, and is reported as ungraded."""
+    judge: str = "judge"
+    """What a grading model is asked: "judge", or the path of a template with {question}, {gold} and {answer}."""
+    judge_tokens: int = 16
+    """Most tokens of its reply."""
+    endpoint: Endpoint = Endpoint()
+    """The served model that grades."""
 
     def __post_init__(self) -> None:
-        checks.at_least(self, 1, "max_new_tokens")
+        checks.at_least(self, 1, "max_new_tokens", "judge_tokens")
         checks.one_of(self, "rule", Rule)
+        checks.one_of(self, "grader", GraderName)
+        if self.grader == "endpoint" and not (self.endpoint.url and self.endpoint.model):
+            raise ValueError("grader 'endpoint': give endpoint.url and endpoint.model as well")
 
 
 @dataclasses.dataclass(frozen=True)
