@@ -38,9 +38,8 @@ def blocks_of(text: str) -> tuple[dict[str, Any], dict[str, Any]] | Literal["rej
     except (ValueError, RecursionError):
         return "rejected_resample"
     blocks = [loaded.get(key) if isinstance(loaded, dict) else None for key in ("data_generation", "training")]
-    if not all(isinstance(block, dict) and not any(map(_nested, block.values())) for block in blocks):
-        return "reference_crashes"
-    return blocks[0], blocks[1]
+    whole = [block for block in blocks if isinstance(block, dict) and not any(map(_nested, block.values()))]
+    return (whole[0], whole[1]) if len(whole) == 2 else "reference_crashes"
 
 
 def resolve(text: str, n_sequences: int, limits: Limits = LIMITS) -> Resolved:
