@@ -39,7 +39,8 @@ def finetune_in_segments(
 
     every: steps of a segment, after which adapter, optimizer state and data position are kept in `checkpoints`; a
     fine-tune that was killed goes on from the newest to the same numbers. The rows of a step are split over the mesh
-    that the parameters live on. tx, loss_fn, lengths, accumulate: as in `finetune`. on_progress: called with the steps done since the last call.
+    that the parameters live on. tx, loss_fn, lengths, accumulate: as in `finetune`. on_progress: called with the steps
+    done since the last call.
     """
     steps = batches["tokens"].shape[0]
     size = min(every, steps)

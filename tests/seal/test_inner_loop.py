@@ -15,7 +15,7 @@ from seal_jax import training
 from seal_jax.data.squad import Question
 from seal_jax.runtime.mesh import make_mesh
 from seal_jax.runtime.placement import shard_params
-from seal_jax.seal import answers, inner_loop
+from seal_jax.seal import answers, fine_tunes, inner_loop
 from seal_jax.seal.answers import ask
 from seal_jax.seal.edits import training_sequences
 from seal_jax.seal.inner_loop import Memory, Trial, run_trials
@@ -153,7 +153,7 @@ def test_long_texts_are_cut_and_told(tiny, trials, outcomes, passages, settings,
     long = trials[0].passage
     long = dataclasses.replace(long, context=long.context + " The pet is a dog." * 20)
     inner = dataclasses.replace(settings.inner, max_length=17)
-    with caplog.at_level(logging.WARNING, "seal_jax.seal.inner_loop"):
+    with caplog.at_level(logging.WARNING, "seal_jax.seal.fine_tunes"):
         cut = run_trials(tiny, [trial(long, "pet: dog\nfield: law", item=1)], inner, settings.answering)
     assert "1 of 3 texts are over 17 tokens and were cut" in caplog.text
     short = run_trials(tiny, [trials[0]], inner, settings.answering)
@@ -163,8 +163,8 @@ def test_long_texts_are_cut_and_told(tiny, trials, outcomes, passages, settings,
 def test_a_text_longer_than_the_context_is_cut_to_it(tiny, passages, settings, caplog):
     config = dataclasses.replace(tiny.config, max_position=24)
     texts = ["Ada Adler\n" + "the dog " * 30]
-    with caplog.at_level(logging.WARNING, "seal_jax.seal.inner_loop"):
-        [[encoded]] = inner_loop._encode([texts], tiny._replace(config=config), settings.inner)
+    with caplog.at_level(logging.WARNING, "seal_jax.seal.fine_tunes"):
+        [[encoded]] = fine_tunes.encode([texts], tiny._replace(config=config), settings.inner)
     assert len(encoded) == 24
     assert "over 24 tokens" in caplog.text
 
@@ -172,12 +172,12 @@ def test_a_text_longer_than_the_context_is_cut_to_it(tiny, passages, settings, c
 def test_a_diverged_trial_leaves_the_others_alone(tiny, trials, outcomes, settings, monkeypatch):
     """A trial whose weights become NaN has no loss and no log-likelihood, fails its questions, and that is all."""
     four = [trials[0], trials[1], trials[4], trials[5]]
-    real = inner_loop._fresh_adapters
+    real = fine_tunes.fresh
 
     def poisoned(*args):
         return jax.tree.map(lambda x: x.at[1].set(jnp.nan), real(*args))
 
-    monkeypatch.setattr(inner_loop, "_fresh_adapters", poisoned)
+    monkeypatch.setattr(fine_tunes, "fresh", poisoned)
     found = run_trials(tiny, four, settings.inner, settings.answering)
     assert_same([found[i] for i in (0, 2, 3)], [outcomes[i] for i in (0, 4, 5)], atol=1e-5)
     assert math.isnan(found[1]["loss"])
@@ -196,8 +196,7 @@ def test_one_diverging_rate_among_others(tiny, settings):
     """Rates are data, one per fine-tune: the diverged one shares a program with the others and nothing else."""
     rng = np.random.default_rng(0)
     batches = {"tokens": rng.integers(4, 900, (4, 3, 1, 8), np.int32), "mask": np.ones((4, 3, 1, 8), bool)}
-    template = Trial("", (), None, 0, 0)
-    fresh = inner_loop._fresh_adapters(tiny, [template._replace(item=i) for i in range(4)], settings.inner)
+    fresh = fine_tunes.fresh(tiny, [fine_tunes.Draw(0, item) for item in range(4)], settings.inner)
     run = lambda rates: training.finetune_batch(  # noqa: E731
         tiny.params, tiny.config, fresh, batches, training.Hyper(np.array(rates), 3)
     )

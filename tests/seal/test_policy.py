@@ -202,7 +202,8 @@ def test_a_killed_update_goes_on_to_the_same_adapter(tiny, rows, improved, tmp_p
         policy.improve(tiny, rows, cut, 1, checkpoints)
     monkeypatch.undo()
     segments, advance = [], training.advance
-    monkeypatch.setattr(training.segments, "advance", lambda *a, **how: segments.append(a[3]) or advance(*a, **how))
+    spy = lambda *a, **how: segments.append(a[3]) or advance(*a, **how)  # noqa: E731
+    monkeypatch.setattr("seal_jax.training.segments.advance", spy)
     again, same = policy.improve(tiny, rows, cut, 1, checkpoints)
     assert len(segments) == 1
     assert segments[0]["mask"].any((1, 2)).tolist() == [True, True, False, False, False]
