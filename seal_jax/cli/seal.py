@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from seal_jax.cli import seal_files
 from seal_jax.cli.options import RunOptions, at_least, file_sha256, occupied
 from seal_jax.cli.report import Report, finished
 from seal_jax.cli.startup import announce_seal, open_model
@@ -235,4 +236,8 @@ Command = (
     Annotated[Edits, tyro.conf.subcommand("edits")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[seal_files.Sequences, tyro.conf.subcommand("sequences")]
+    | Annotated[seal_files.Select, tyro.conf.subcommand("select")]
+    | Annotated[seal_files.Aggregate, tyro.conf.subcommand("aggregate")]
+    | Annotated[seal_files.Subset, tyro.conf.subcommand("subset")]
 )

@@ -73,7 +73,7 @@ def get(item: Any, key: str, kind: type, where: str) -> Any:
     if key not in item:
         raise ValueError(f"{where}: missing key {key!r} (found: {', '.join(item) or 'no keys'})")
     value = item[key]
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
         raise ValueError(f"{where}: {key!r} should be a {kind.__name__}, not {shown(value)}")
     return value
 

@@ -1,0 +1,113 @@
+"""Aggregation of any recorded results: which kind they are, their statistics recomputed, and what there is to say."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seal_jax.data import json_fields
+from seal_jax.seal.recorded import cpt, few_shot, results, sequential
+from seal_jax.seal.recorded.files import Recorded, need, read
+
+COMBINED = "overall_results.json"  # what the reference calls the aggregate of the runs beside it
+TOLERANCE = 1.5e-4  # of numbers that both have four decimals
+
+
+class Aggregate(NamedTuple):
+    """kind: of `files.KINDS`; result: `{"overall": {...}}` and what else the kind has; notes: what was odd."""
+
+    kind: str
+    result: dict[str, Any]
+    notes: list[str]
+
+
+def aggregate(paths: Sequence[str | pathlib.Path]) -> Aggregate:
+    """The statistics of recorded results, recomputed from verdicts and never copied from the stored ones.
+
+    paths: one file of results (ranking, evaluation, continued pretraining, ARC, or a summary of sequential edits); or
+    several summaries of sequential edits; or a directory with such summaries, at any depth (`summary*.json` if there
+    are any, else all that are summaries). An aggregate among the runs (`overall_results.json`) is left out, and
+    compared with what they give.
+
+    Raises ValueError that names the file and the place for what cannot be used, OSError for what cannot be read.
+    """
+    if not paths:
+        raise ValueError("there is no file of results; name one")
+    found = [file for path in paths for file in _read(pathlib.Path(path))]
+    return _one(found[0]) if len(found) == 1 else _runs(found)
+
+
+def _read(path: pathlib.Path) -> list[Recorded]:
+    """A file; of a directory its summaries of sequential edits, or everything if there is none."""
+    if not path.is_dir():
+        return [read(path)]
+    files = sorted(path.rglob("*.json"))
+    named = [file for file in files if file.name.startswith("summary") or file.name == COMBINED]
+    found = [read(file) for file in named or files]
+    if not found:
+        raise ValueError(f"{path}: there is no .json file in the directory")
+    return [file for file in found if file.kind == "sequential"] or found
+
+
+def _one(found: Recorded) -> Aggregate:
+    need(found, "seal aggregate", "results", "cpt", "reply", "sequential", "few_shot")
+    if found.kind == "results":
+        articles = results.articles_of(found)
+        overall: dict[str, Any] = results.overall(articles, found.path)
+        return Aggregate("results", {"overall": overall}, [*results.notes_of(articles, found), *_told(found, overall)])
+    if found.kind in ("cpt", "reply"):
+        answers = cpt.answers_of(found)
+        overall = cpt.overall(answers, found.path)
+        result = {"overall": overall, "questions": cpt.changes(answers)}
+        return Aggregate(found.kind, result, [*answers.notes, *_told(found, overall)])
+    if found.kind == "few_shot":
+        return Aggregate("few_shot", {"overall": few_shot.overall(found)}, [])
+    run = sequential.run_of(found)
+    notes = ["a summary holds nothing finer than its means and standard deviations, which are shown as they are stored"]
+    if found.path.name == COMBINED:
+        notes.append(
+            "the standard deviations of an aggregate of the reference are mean_of_run_stds; give its runs to see"
+        )
+    return Aggregate("sequential", sequential.single(run), notes)
+
+
+def _runs(found: Sequence[Recorded]) -> Aggregate:
+    """Several summaries of sequential edits as one."""
+    for file in found:
+        need(file, "seal aggregate of several files", "sequential")
+    runs = [sequential.run_of(file) for file in found if file.path.name != COMBINED]
+    if not runs:
+        raise ValueError(f"{found[0].path} and {found[1].path} are both aggregates; name one, or the runs' files")
+    result = sequential.combined(runs)
+    notes = [
+        f"{len(runs)} runs; std_over_sequences is mean_of_run_stds, as the reference recorded it; pooled is that of "
+        "all sequences together"
+    ]
+    if unknown := [run.path for run in runs if math.isnan(run.mean.sum() + run.std.sum())]:
+        notes.append(f"{unknown[0]} has cells without a number; the aggregate has none there either")
+    for file in found:
+        if file.path.name == COMBINED:
+            same = _same(sequential.run_of(file), result["overall"])
+            notes.append(f"{file.path} is an aggregate and no run; it is {'equal' if same else 'NOT equal'} to this")
+    return Aggregate("sequential", result, notes)
+
+
+def _same(stored: sequential.Run, overall: Mapping[str, Any]) -> bool:
+    pairs = zip((stored.mean, stored.std), (np.array(overall[key]) for key in sequential.MATRICES))
+    equal = (ours.shape == theirs.shape and np.allclose(ours, theirs, 0, TOLERANCE, True) for ours, theirs in pairs)
+    return all(equal) and stored.sequences == overall["n_sequences"]
+
+
+def _told(found: Recorded, overall: Mapping[str, float]) -> list[str]:
+    """Notes on figures that nothing is known of, and on stored ones that are not the recomputed."""
+    stored = found.value.get("overall")
+    notes = [f"{key} is null: nothing it could be computed from is recorded" for key, v in overall.items() if v != v]
+    for key, value in overall.items() if isinstance(stored, dict) else ():
+        theirs = json_fields.number(stored.get(key), f"{found.path}: overall, {key!r}")
+        if abs(theirs - value) > TOLERANCE:
+            notes.append(f"the file states {key} {theirs}; recomputed, it is {value}")
+    return notes
