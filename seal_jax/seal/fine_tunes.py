@@ -112,6 +112,13 @@ def lengths_of(group: Group, inner: Inner) -> np.ndarray:
     return packing.edit_lengths(inner.epochs, group.line_steps, group.line_length, group.length)
 
 
+def widths(batch: packing.Batch) -> np.ndarray:
+    """The columns each step of `[S, B, T]` batches needs, int32 `[S]`, of few different numbers."""
+    most = batch["tokens"].shape[-1]
+    used = batch["mask"].any(1).sum(-1)
+    return np.array([min(packing.bucket(max(int(n), 1), _LENGTHS), most) for n in used], np.int32)
+
+
 def hyper(inner: Inner, steps: np.ndarray, seeds: Sequence[int]) -> training.Hyper:
     """The optimizer's settings of N fine-tunes, `steps [N]`; seeds: of the first of them, the others have 0."""
     return training.Hyper(

@@ -123,7 +123,7 @@ def improve(
     trained, losses = training.finetune_in_segments(
         model.params,
         model.config,
-        _placed(model, fresh),
+        placed(model, fresh),
         batch,
         hyper,
         training.adamw_cosine if update.schedule == "cosine" else training.adamw,
@@ -149,11 +149,11 @@ def _continuation(model: models.Model, prompt: str, completion: str) -> list[int
 def merge(model: models.Model, adapter: Any) -> models.Model:
     """The model with the adapter merged into its weights."""
     with use(mesh_of(model.params)):
-        merged = _merge(model.params, _placed(model, adapter))
-    return model._replace(params=_placed(model, merged))
+        merged = _merge(model.params, placed(model, adapter))
+    return model._replace(params=placed(model, merged))
 
 
-def _placed(model: models.Model, tree: Any) -> Any:
+def placed(model: models.Model, tree: Any) -> Any:
     """Parameters or an adapter, split over the mesh that the model lives on."""
     mesh = mesh_of(model.params)
     return tree if mesh is None else shard_params(tree, mesh, model.config)

@@ -2,12 +2,13 @@
 
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from seal_jax import models
+from seal_jax import adapters, models, training
 from seal_jax.adapters import SVF, LoRA, attach, lora, materialize, svf
 
 CONFIG = models.Config("llama", 48, 16, 24, 2, 2, 1, 8, 64)
@@ -202,3 +203,33 @@ def test_svf_over_lora_is_refused(params, factors):
 def test_unknown_composition_is_refused(params, factors):
     with pytest.raises(ValueError, match="'scaled', 'plain'"):
         attach(params, random_svf(jax.random.key(2), factors), factors, compose="raw")
+
+
+def test_lora_on_top_of_what_is_held(params):
+    """On other weights, or on factors that are added: as if the base had been changed beforehand; both are frozen."""
+    lora = adapters.lora.init(jax.random.key(1), params, 2, 4.0, ("q_proj",))
+    [(path, entry)] = lora.items()
+    entry = {**entry, "b": jnp.ones_like(entry["b"])}
+    kernel = adapters.select(params, ("q_proj",))[path]
+    held = {
+        "held_a": jnp.ones((*kernel.shape[:-1], 3)),
+        "held_b": 0.1 * jnp.ones((kernel.shape[0], 3, kernel.shape[2])),
+    }
+    changed = kernel + held["held_a"] @ held["held_b"]
+    found = adapters.materialize(adapters.attach(params, {path: {**entry, **held}}))
+    wanted = adapters.materialize(adapters.attach(params, {path: {"value": changed, **entry}}))
+    chex.assert_trees_all_close(found, wanted, atol=1e-5)
+    on_changed = adapters.attach(
+        adapters.materialize(adapters.attach(params, {path: {"value": changed}})), {path: entry}
+    )
+    chex.assert_trees_all_equal(wanted, adapters.materialize(on_changed))
+    assert training.trainable({path: {**entry, **held}}).keys() == {path}
+    assert training.trainable({path: {**entry, **held}})[path].keys() == {"a", "b"}
+    assert training.trainable({path: {"value": changed}})[path].keys() == {"value"}
+
+
+@pytest.mark.parametrize("wrong", [{"value": jnp.zeros((1, 2))}, {}, {"held_a": jnp.zeros((1, 2, 3))}])
+def test_held_weights_that_do_not_fit(params, wrong):
+    [path] = adapters.select(params, ("q_proj",))
+    with pytest.raises(ValueError, match="q_proj"):
+        adapters.attach(params, {path: wrong})
