@@ -209,6 +209,18 @@ def group_by_shape(
     return [Group(*shape, tuple(items)) for shape, items in sorted(groups.items())]
 
 
+def portions(items: Sequence[int], most: int, multiple: int = 1) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The items in parts that share one program, each with the number of places its program has.
+
+    Many items fill places for `most` of them, the last part some of those; few get a bucket of their own number. Places
+    are rounded up to a multiple of `multiple`, the devices that share them.
+    """
+    size = min(bucket(len(items), STEP_BUCKETS), most)
+    size = -(-size // multiple) * multiple
+    for start in range(0, len(items), size):
+        yield size, tuple(items[start : start + size])
+
+
 def stack_edits(
     batches: Sequence[Batch], *, steps: int | None = None, length: int | None = None, pad_id: int = 0
 ) -> tuple[Batch, np.ndarray]:

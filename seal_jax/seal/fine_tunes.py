@@ -73,11 +73,8 @@ def grouped(
     for group in packing.group_by_shape(shapes, waste, steps=_STEPS, lengths=lengths):
         longest = max((len(x) for i in group.items for x in sequences[i][:-1]), default=1)
         line_length = group.length if reference else min(packing.bucket(longest, _LENGTHS), group.length)
-        # A last group that is not full runs the program of the full ones; a shape of few gets one of its size.
-        size = min(packing.bucket(len(group.items), packing.STEP_BUCKETS), inner.at_once)
-        size = -(-size // devices) * devices
-        for start in range(0, len(group.items), size):
-            yield Group(size, group.steps - 1, line_length, group.length, group.items[start : start + size])
+        for size, items in packing.portions(group.items, inner.at_once, devices):
+            yield Group(size, group.steps - 1, line_length, group.length, items)
 
 
 def stacked(
