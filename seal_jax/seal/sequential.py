@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,38 +89,32 @@ def run_sequences(
 
     def compute() -> list[list[dict[str, Any]]]:
         with progress(name, len(sequences) * min(steps)) as advance:
-            return [
-                Chunk(run, name, model, sequences, settings, seed, method, grader, c).steps(advance) for c in chunks
-            ]
+            make = partial(Chunk, run, name, model, sequences, settings, seed, method, grader)
+            return [row for chunk in chunks for row in make(chunk).steps(advance)]
 
     rows = run.stage(f"{name}/steps", compute)
-    return _found(sequences, chunks, rows, dict(zip(unique, before)))
+    return _found(sequences, rows, dict(zip(unique, before)))
 
 
 def _chunks(count: int, at_once: int, devices: int) -> list[Members]:
     size = min(packing.bucket(count, packing.STEP_BUCKETS), at_once)
     size = -(-size // devices) * devices
     starts = range(0, count, size)
-    return [Members(i, range(start, min(start + size, count)), size) for i, start in enumerate(starts)]
+    return [Members(range(start, min(start + size, count)), size) for start in starts]
 
 
 def _found(
     sequences: Sequence[Sequence[Passage]],
-    chunks: Sequence[Members],
     rows: Sequence[Sequence[Mapping[str, Any]]],
     before: Mapping[Passage, Outcome],
 ) -> Found:
     count = len(sequences[0])
     matrices = np.full((len(sequences), count + 1, count), np.nan)
-    edits: list[list[str]] = [[] for _ in sequences]
-    for place, passages in enumerate(sequences):
-        matrices[place, 0] = [accuracy(before[p]) for p in passages]
-    for chunk, records in zip(chunks, rows):
-        for step, record in enumerate(records):
-            for n, place in enumerate(chunk.sequences):
-                edits[place].append(record["edits"][n])
-                matrices[place, step + 1, : step + 1] = [accuracy(o) for o in record["outcomes"][n]]
-    return Found(matrices, edits)
+    for matrix, passages, steps in zip(matrices, sequences, rows, strict=True):
+        matrix[0] = [accuracy(before[p]) for p in passages]
+        for r, step in enumerate(steps, start=1):
+            matrix[r, :r] = [accuracy(o) for o in step["outcomes"]]
+    return Found(matrices, [[step["edit"] for step in steps] for steps in rows])
 
 
 def accuracy(outcome: Outcome) -> float:

@@ -28,11 +28,15 @@ from seal_jax.seal.settings import Settings
 
 
 class Members(NamedTuple):
-    """A chunk: its number, the sequences in it, and the N of its programs."""
+    """A chunk: the places of its sequences, and the N of its programs."""
 
-    number: int
     sequences: range
     size: int
+
+    @property
+    def name(self) -> str:
+        """What its files are named: another division into chunks, on other devices say, has other files."""
+        return f"{self.sequences.start}-{self.sequences.stop}_of_{self.size}"
 
 
 class Chunk(NamedTuple):
@@ -48,16 +52,16 @@ class Chunk(NamedTuple):
     grader: Grader
     members: Members
 
-    def steps(self, advance: Callable[[int], None]) -> list[dict[str, Any]]:
-        """Every step's edits, losses and outcomes, as `run.items` keeps them."""
+    def steps(self, advance: Callable[[int], None]) -> list[list[dict[str, Any]]]:
+        """The steps of each sequence: "edit", "texts" and "steps" (numbers), "loss", "outcomes" of all items so far."""
         store, count = self.run.items(f"{self.name}/steps"), len(self.all[0])
-        ids = [f"{self.members.number}/{step}" for step in range(count)]
+        ids = [f"{self.members.name}/{step}" for step in range(count)]
         if missing := [step for step in range(count) if ids[step] not in store]:
             fast = self.model
             if jax.default_backend() == "cpu":
                 fast = fast._replace(params=models.unroll(fast.params))
             chunk = self._replace(model=fast)
-            checkpoints = Checkpointer(self.run.checkpoints / self.name / str(self.members.number))
+            checkpoints = Checkpointer(self.run.checkpoints / self.name / self.members.name)
             first, state = chunk.restored(checkpoints, count)
             # An item is written before its checkpoint: without one a step is repeated, to the same numbers.
             advance(len(self.members.sequences) * min(first, missing[0]))
@@ -70,7 +74,8 @@ class Chunk(NamedTuple):
                     checkpoints.save(step + 1, state)
                 advance(len(self.members.sequences))
             shutil.rmtree(checkpoints.folder, ignore_errors=True)
-        return [store[i] for i in ids]
+        records = [store[i] for i in ids]
+        return [[{key: r[key][n] for key in r} for r in records] for n in range(len(self.members.sequences))]
 
     def restored(self, checkpoints: Checkpointer, count: int) -> tuple[int, dict[str, Any]]:
         """The step to go on with, and what it begins from: `{"tree", "optimizer"}`."""
@@ -90,7 +95,7 @@ class Chunk(NamedTuple):
         tuned, losses, batches, counts = self.trained(state, texts, step)
         asked = [self.asked(tuned.adapter, item) for item in range(step + 1)]
         record = {
-            "edits": edits,
+            "edit": edits,
             "texts": [len(of_sequence) for of_sequence in texts],
             "steps": counts.tolist(),
             "loss": losses,
@@ -174,7 +179,7 @@ class Chunk(NamedTuple):
     def lessons(self, records: Sequence[dict[str, Any]]) -> list[list[Lesson]]:
         """What lies behind each sequence, by step."""
         return [
-            [self.lesson(self.all[place][k], r["edits"][n]) for k, r in enumerate(records)]
+            [self.lesson(self.all[place][k], r["edit"][n]) for k, r in enumerate(records)]
             for n, place in enumerate(self.members.sequences)
         ]
 
