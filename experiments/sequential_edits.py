@@ -1,0 +1,86 @@
+"""Sequential self-edits on the biographies world: what eight edits of one model, one after the other, leave of each.
+
+Claim     an edit teaches its own person; edits after it undo that, whatever the weights are kept in, and replaying
+          texts of earlier people holds it back
+Command   python -m experiments.sequential_edits --out runs/sequential_edits
+Hardware  two CPU cores; resumes from --out when run again
+Expected  TODO
+Last run  TODO
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+from seal_jax import models
+from seal_jax.cli.report import Report, show
+from seal_jax.data.worlds import biographies
+from seal_jax.runtime import Run, matrix_plots
+from seal_jax.seal import demo, sequential
+from seal_jax.seal import sequential_metrics as metrics
+from seal_jax.seal.sequential_method import Method, uniform_replay
+from seal_jax.seal.sequential_weights import MERGED, PERSISTENT
+
+METHODS = {
+    "merged": Method(MERGED),
+    "persistent": Method(PERSISTENT),
+    "merged, replay": Method(MERGED, replay=uniform_replay(8)),
+}
+COLUMNS = ("base", "just_edited", "final", "forgetting_last", "gain", "final_gain")
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Sequences and the edits of each; people of the "test" split, none of them in two sequences."""
+
+    out: pathlib.Path = pathlib.Path("runs/sequential_edits")
+    sequences: int = 32
+    steps: int = 8
+    seed: int = 0
+    restart: bool = False
+    json: bool = False
+
+
+def main(args: Arguments) -> None:
+    """Run every method on the same sequences, write result.json, matrix.png and gain_by_age.png, print the table."""
+    people = biographies.passages("test", args.sequences * args.steps, args.seed)
+    drawn = sequential.draw(people, args.sequences, args.steps, seed=args.seed)
+    model = models.from_pretrained(demo.CHECKPOINT, dtype="float32")
+    with Run(args.out, args, args.restart) as run:
+        found = {
+            name: sequential.run_sequences(
+                run, name.replace(", ", "_"), model, drawn, demo.SETTINGS, args.seed, method
+            ).matrices
+            for name, method in METHODS.items()
+        }
+        summaries = {name: metrics.summary(m) for name, m in found.items()}
+        means = {name: metrics.mean_matrix(m)[0] for name, m in found.items()}
+        title = f"Accuracy on each of {args.steps} people, mean of {args.sequences} sequences"
+        matrix_plots.heat_maps(args.out / "matrix.png", means, title)
+        ages = {name: s["gain_by_age"] for name, s in summaries.items()}
+        matrix_plots.curves(args.out / "gain_by_age.png", ages, "What an edit is worth as others follow")
+        result = {
+            **{name: {**summaries[name], "matrix": means[name].tolist()} for name in found},
+            "differences": {
+                f"{name} - merged": metrics.difference(found[name], found["merged"])
+                for name in found
+                if name != "merged"
+            },
+            "seconds": run.seconds,
+        }
+        rows = [{"weights": n, **{c: _text(s[c]) for c in COLUMNS}} for n, s in summaries.items()]
+        rows_by_age = [
+            f"gain by age, {n}: {', '.join(_text(a) for a in s['gain_by_age'])}" for n, s in summaries.items()
+        ]
+        show(Report(run.finish(result), rows, title, rows_by_age), args.json)
+
+
+def _text(estimate: dict[str, float]) -> str:
+    return f"{estimate['mean']:.3f} ± {estimate['stderr']:.3f}"
+
+
+if __name__ == "__main__":
+    import tyro
+
+    main(tyro.cli(Arguments))
