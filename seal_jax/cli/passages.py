@@ -1,0 +1,54 @@
+"""Passages, and edits of them, from files that a command is given."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from seal_jax.data.squad import Passage
+
+
+def chosen_passages(
+    path: pathlib.Path | None, count: int, seed: int, exactly: bool = False, need_questions: bool = True
+) -> list[Passage]:
+    """`count` passages of a file drawn by seed, or all of them in order for 0.
+
+    exactly: ValueError if there are fewer. need_questions: as in `data.squad.load_squad`.
+    """
+    from seal_jax.data.squad import load_squad, subset
+
+    assert path is not None, "checked by the caller"
+    found = load_squad(path, need_questions)
+    if exactly and len(found) < count:
+        raise ValueError(f"{path} has {len(found)} passages with questions; {count} are asked for")
+    return subset(found, count, seed) if count else found
+
+
+def given_edits(path: pathlib.Path, passages: list[Passage]) -> list[list[str]]:
+    """All completions of each passage, found by its text. Raises ValueError for a passage that has none."""
+    from seal_jax.data.squad import read_items
+
+    items = [item for item in read_items(path) if isinstance(item, dict)]
+    known = {(item.get("title"), item.get("context")): item.get("completions") for item in items}
+    return [_completions(path, p.title, known.get((p.title, p.context))) for p in passages]
+
+
+def given_edit(path: pathlib.Path, passages: list[Passage], number: int) -> list[str]:
+    """Completion `number` of each passage. Raises ValueError for a passage that has not as many."""
+    found = given_edits(path, passages)
+    for passage, completions in zip(passages, found):
+        if number >= len(completions):
+            raise ValueError(
+                f"{path}: passage {passage.title!r} has {len(completions)} completions, so --completion {number} is "
+                f"none of them: use 0 to {len(completions) - 1}"
+            )
+    return [completions[number] for completions in found]
+
+
+def _completions(path: pathlib.Path, title: str, completions: Any) -> list[str]:
+    if not isinstance(completions, list) or not completions or not all(isinstance(c, str) for c in completions):
+        raise ValueError(
+            f"{path}: passage {title!r} has no completions; expected a list of texts, as `seal edits` writes them"
+        )
+    return completions
