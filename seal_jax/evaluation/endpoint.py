@@ -231,8 +231,10 @@ def endpoint_grader(
     """The grader that asks a served model, greedily. cache: a file for its verdicts, used if `endpoint.cache` is None.
 
     template: as in `judge_turns`. max_tokens: of a reply. A case is ungraded if its request fails to the end or the
-    reply says neither yes nor no; neither is cached. Raises EndpointError as it grades.
+    reply says neither yes nor no; neither is cached. Raises ValueError for a template that is none, and
+    EndpointError as it grades.
     """
+    judge_turns((), template)  # a template that is none is told before any work
     client = Client(endpoint, ReplyCache(endpoint.cache or cache))
 
     def ask(cases: Sequence[Case]) -> list[str | None]:

@@ -15,10 +15,19 @@ NOT_SETTINGS = (
     "json",
     "export",
     "mesh",
+    "settings.answering.endpoint.cache",
+    "settings.answering.endpoint.concurrency",
+    "settings.answering.endpoint.key_variable",
+    "settings.answering.endpoint.retries",
+    "settings.answering.endpoint.timeout",
+    "settings.answering.endpoint.wait",
     "settings.edits.rows",
     "settings.inner.at_once",
     "settings.inner.remat",
     "settings.policy.remat",
+    "settings.prediction.rows",
+    "settings.ttt.at_once",
+    "settings.ttt.remat",
 )
 """Fields, dotted, that change no number by more than rounding, so they may differ when a run is resumed."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,15 +13,16 @@ import numpy as np
 from seal_jax import adapters, generation, models, training
 from seal_jax.data import packing
 from seal_jax.data.squad import Passage
-from seal_jax.evaluation import grading, qa
+from seal_jax.evaluation import Case, Grader, qa
 from seal_jax.runtime.clock import timed
 from seal_jax.runtime.distributed import host
 from seal_jax.runtime.mesh import mesh_of, row_groups, shard_leading, use
+from seal_jax.seal.graders import make_grader
 from seal_jax.seal.settings import Answering
 
 Outcome = dict[str, Any]
-"""`{"answers": [str], "correct": [bool], "loglik": [float]}`, one entry per question; loglik is the mean
-log-probability of the gold answer's tokens in nats."""
+"""`{"answers": [str], "correct": [bool or None], "loglik": [float]}`, one entry per question; None is ungraded, which
+counts as neither right nor wrong; loglik is the mean log-probability of the gold answer's tokens in nats."""
 
 
 def ask(
@@ -31,26 +32,31 @@ def ask(
     show_passage: bool = False,
     rows: int = 64,
     on_progress: Callable[[int], None] | None = None,
+    *,
+    grader: Grader | None = None,
 ) -> list[Outcome]:
     """The unadapted model's outcome on every passage's questions; with `show_passage` the passage is in the prompt.
 
-    on_progress: called with the number of questions answered after each `rows` of them.
+    on_progress: called with the number of questions answered after each `rows` of them. grader: that of the settings
+    (`graders.make_grader`), if a caller has made it already.
     """
     flat = [(p, q) for p in passages for q in p.questions]
     params = models.unroll(model.params)
-    found: list[tuple[str, bool, float]] = []
+    grader = grader or make_grader(model._replace(params=params), answering)
+    texts: list[str] = []
+    scores: list[float] = []
     for start in range(0, len(flat), rows):
         chunk = flat[start : start + rows]
         prompts = [_prompt(model, p, q.question, answering, show_passage) for p, q in chunk]
         gold = [q.answer for _, q in chunk]
         out = generation.generate(params, model.config, prompts, None, **_decoding(model, answering))
-        scores = _scored(
-            _gold_log_likelihood, model._replace(params=params), (), _gold_rows(model, prompts, gold, rows)
-        )
-        found += _graded(out.texts, gold, scores, answering)
+        texts += [text.strip() for text in out.texts or ()]
+        rows_ = _gold_rows(model, prompts, gold, rows)
+        found = _scored(_gold_log_likelihood, model._replace(params=params), (), rows_)
+        scores += [float(score) for score in found[: len(chunk)]]
         if on_progress:
             on_progress(len(chunk))
-    return _by_passage(found, [len(p.questions) for p in passages])
+    return _outcomes(passages, iter(texts), iter(scores), grader)
 
 
 def check_context(model: models.Model, passages: Sequence[Passage], answering: Answering) -> None:
@@ -61,12 +67,19 @@ def check_context(model: models.Model, passages: Sequence[Passage], answering: A
 
 
 def ask_adapted(
-    model: models.Model, trained: adapters.Adapter, passages: Sequence[Passage], answering: Answering
+    model: models.Model,
+    trained: adapters.Adapter,
+    passages: Sequence[Passage],
+    answering: Answering,
+    *,
+    grader: Grader | None = None,
 ) -> list[Outcome]:
     """The outcome of adapter n on the questions of passage n, all at once, without the passage.
 
     trained: adapters with a leading axis N on every leaf; those beyond the passages are not asked anything.
+    grader: as in `ask`.
     """
+    grader = grader or make_grader(model, answering)
     spare = len(jax.tree.leaves(trained)[0]) - len(passages)
     prompts = [[_prompt(model, p, q.question, answering) for q in p.questions] for p in passages]
     gold = [[q.answer for q in p.questions] for p in passages]
@@ -85,8 +98,34 @@ def ask_adapted(
     filled = [[np.pad(x, ((0, 0), (0, width - x.shape[1]))) for x in row] for row in filled]
     asked = tuple(np.stack([f[k] for f in filled] + [filled[0][k]] * spare) for k in range(3))
     scores = _scored(_gold_by_adapter, model, (trained,), asked)
-    found = [_graded(out.texts, g, s, answering) for out, g, s in zip(outs, gold, scores)]
-    return [_outcome(f) for f in found]
+    texts = [text.strip() for out in outs for text in out.texts or ()]
+    flat = [float(score) for p, of_passage in zip(passages, scores) for score in of_passage[: len(p.questions)]]
+    return _outcomes(passages, iter(texts), iter(flat), grader)
+
+
+def grade_missing(outcomes: Sequence[Outcome], passages: Sequence[Passage], grader: Grader) -> list[Outcome]:
+    """The outcomes with what was ungraded graded again; outcome n answers the questions of passage n.
+
+    An outcome in which nothing was ungraded, or nothing could be graded now either, is returned as it is.
+    """
+    missing = [[i for i, v in enumerate(outcome.get("correct", ())) if v is None] for outcome in outcomes]
+    if not any(missing):
+        return list(outcomes)
+    asked = [(n, i) for n, indices in enumerate(missing) for i in indices]
+    cases = {n: cases_of(passages[n], outcomes[n]["answers"]) for n, _ in asked}
+    found = list(outcomes)
+    for (n, i), verdict in zip(asked, grader([cases[n][i] for n, i in asked])):
+        if verdict is not None:
+            correct = list(found[n]["correct"])
+            correct[i] = verdict
+            found[n] = {**found[n], "correct": correct}
+    return found
+
+
+def cases_of(passage: Passage, answers: Sequence[str]) -> list[Case]:
+    """The passage's questions, under their topic line, with their gold answers and these answers, for a grader."""
+    questions = zip(passage.questions, answers, strict=True)
+    return [Case(qa.topic_question(passage.title, q.question), q.answer, answer) for q, answer in questions]
 
 
 def _prompt(model: models.Model, p: Passage, question: str, answering: Answering, show: bool = False) -> str:
@@ -158,23 +197,19 @@ def _gold_by_adapter(
     return jax.vmap(score)(adapters_, tokens, mask, target)
 
 
-def _graded(
-    texts: Sequence[str] | None, gold: Sequence[str], scores: np.ndarray, answering: Answering
-) -> list[tuple[str, bool, float]]:
-    answers = [text.strip() for text in texts or ()]
-    return [(a, grading.correct(a, g, answering.rule), float(s)) for a, g, s in zip(answers, gold, scores)]
-
-
-def _outcome(found: Sequence[tuple[str, bool, float]]) -> Outcome:
-    answers, correct, loglik = (list(column) for column in zip(*found)) if found else ([], [], [])
-    return {"answers": answers, "correct": correct, "loglik": loglik}
-
-
-def _by_passage(found: Sequence[tuple[str, bool, float]], counts: Sequence[int]) -> list[Outcome]:
-    ends = np.cumsum(counts)
-    return [_outcome(found[end - count : end]) for end, count in zip(ends, counts)]
+def _outcomes(
+    passages: Sequence[Passage], texts: Iterator[str], scores: Iterator[float], grade: Grader
+) -> list[Outcome]:
+    """Outcomes of passages from the answers and scores of their questions, one after the other; graded all at once."""
+    answers = [[next(texts) for _ in p.questions] for p in passages]
+    logliks = [[next(scores) for _ in p.questions] for p in passages]
+    graded = iter(grade([case for p, said in zip(passages, answers) for case in cases_of(p, said)]))
+    return [
+        {"answers": said, "correct": [next(graded) for _ in said], "loglik": loglik}
+        for said, loglik in zip(answers, logliks)
+    ]
 
 
 def verdicts(outcomes: Sequence[Mapping[str, Any]], field: str = "correct") -> np.ndarray:
-    """One field of all outcomes, question after question: float64 `[questions]`."""
+    """One field of all outcomes, question after question: float64 `[questions]`, NaN where it is None."""
     return np.array([value for outcome in outcomes for value in outcome[field]], np.float64)

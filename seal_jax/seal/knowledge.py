@@ -7,7 +7,7 @@ and the policy is trained on them. Every stage is kept in the run's directory an
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from seal_jax.runtime.run import Run
 from seal_jax.seal import policy, rest_em, reward
 from seal_jax.seal.answers import Outcome, ask
 from seal_jax.seal.edits import training_sequences
+from seal_jax.seal.graders import kept_in
 from seal_jax.seal.inner_loop import Trial, run_trials
 from seal_jax.seal.settings import Edits, Settings
 
@@ -45,7 +46,7 @@ class Scores(NamedTuple):
     def before(self, kind: str) -> list[float]:
         """What each passage's reward would be without any edit: the floor of `--select positive`."""
         field = "loglik" if kind == "loglik" else "correct"
-        return [0.0 if kind == "binary" else reward.reward("loglik", o[field]) for o in self.baseline]
+        return [0.0 if kind == "binary" else reward.reward(kind, o[field]) for o in self.baseline]
 
 
 def score_edits(
@@ -193,26 +194,34 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
     Passages without a question do not count. A passage whose fine-tune diverged has no log-likelihood: its questions
     count as answered wrong, the figures of the log-likelihood are of the others, and "diverged" is how many there are.
+    A verdict of None counts neither way, and "ungraded" is how many there are among the "questions"; a passage of which
+    nothing is graded has no accuracy.
     """
     asked = [o for o in outcomes if o["correct"]]
     if not asked:
         raise ValueError("none of the passages has a question: nothing can be evaluated")
     mean = lambda values: float(np.mean(np.asarray(values, np.float64)))  # noqa: E731
     by_passage = {
-        "accuracy": [mean(o["correct"]) for o in asked],
+        "accuracy": [reward.reward("accuracy", o["correct"]) for o in asked],
         "loglik": [mean(o["loglik"]) for o in asked],
     }
-    known = [x for x in by_passage["loglik"] if np.isfinite(x)]
+    graded, known = ([x for x in by_passage[field] if np.isfinite(x)] for field in ("accuracy", "loglik"))
     return {
-        "accuracy": mean(by_passage["accuracy"]),
-        "stderr": _stderr(by_passage["accuracy"]),
+        "accuracy": mean(graded) if graded else float("nan"),
+        "stderr": _stderr(graded),
         "loglik": mean(known) if known else float("nan"),
         "loglik_stderr": _stderr(known),
         "passages": len(asked),
         "diverged": len(asked) - len(known),
         "questions": sum(len(o["correct"]) for o in asked),
+        "ungraded": ungraded(asked),
         "by_passage": by_passage,
     }
+
+
+def ungraded(outcomes: Iterable[Outcome]) -> int:
+    """How many questions have no verdict."""
+    return sum(outcome["correct"].count(None) for outcome in outcomes)
 
 
 def _stderr(values: Sequence[float]) -> float:
@@ -223,7 +232,8 @@ def _stderr(values: Sequence[float]) -> float:
 def compare(a: dict[str, Any], b: dict[str, Any], field: str = "accuracy") -> dict[str, float]:
     """Mean difference a - b of two evaluations on the same passages and its standard error, clustered by passage.
 
-    Passages on which a fine-tune of either diverged do not count in the log-likelihood.
+    Passages on which a fine-tune of either diverged do not count in the log-likelihood, and those of which nothing is
+    graded not in the accuracy.
     """
     pairs = zip(a["by_passage"][field], b["by_passage"][field], strict=True)
     kept = [pair for pair in pairs if np.isfinite(pair).all()]
@@ -240,7 +250,8 @@ def _texts(edit: str, passage: Passage, settings: Settings) -> list[str]:
 def _tried(run: Run, name: str, model: models.Model, trials: Sequence[Trial], settings: Settings) -> list[Outcome]:
     def compute() -> list[Outcome]:
         with progress(name, len(trials)) as advance:
-            return run_trials(model, trials, settings.inner, settings.answering, run.items(name), advance)
+            answering = kept_in(run, settings.answering)
+            return run_trials(model, trials, settings.inner, answering, run.items(name), advance)
 
     return run.stage(name, compute)
 
@@ -255,7 +266,7 @@ def _asked(
 ) -> list[Outcome]:
     def compute() -> list[Outcome]:
         with progress(name, sum(len(p.questions) for p in passages)) as advance:
-            return ask(model, passages, settings.answering, show_passage, on_progress=advance)
+            return ask(model, passages, kept_in(run, settings.answering), show_passage, on_progress=advance)
 
     return run.stage(name, compute)
 
@@ -280,20 +291,24 @@ def _scored_again(
 def _report(
     scores: Scores, chosen: Sequence[Sequence[int]], fresh: Sequence[float], settings: Settings
 ) -> dict[str, Any]:
-    """Statistics of a round's rewards, diverged edits left out, and how much of the chosen ones' lead is luck."""
-    picked = [(p, c[0]) for p, c in enumerate(chosen) if c]
+    """Statistics of a round's rewards, without unknown ones, and how much of the chosen ones' lead is luck."""
+    first = [(p, c[0]) for p, c in enumerate(chosen) if c]
+    picked = [(p, e, score) for (p, e), score in zip(first, fresh) if not np.isnan(score)]
     rewards = scores.rewards(settings.reward)
-    noise = reward.selection_noise([rewards[p] for p, _ in picked], [e for _, e in picked], fresh) if picked else None
+    leads = [rewards[p] for p, _, _ in picked], [e for _, e, _ in picked], [score for *_, score in picked]
+    noise = reward.selection_noise(*leads) if picked else None
     every = [r for row in rewards for r in row]
     flat = np.array([r for r in every if np.isfinite(r)] or [np.nan])
+    before = [r for r in scores.before(settings.reward) if not np.isnan(r)]
     return {
         "reward": settings.reward,
         "edits": len(every),
-        "diverged": len(every) - int(np.isfinite(every).sum()),
+        "diverged": every.count(float("-inf")),
+        "ungraded": ungraded(o for edits in scores.outcomes for edit in edits for o in edit),
         "mean": float(flat.mean()),
         "std": float(flat.std()),
         "quantiles": np.quantile(flat, [0, 0.25, 0.5, 0.75, 1]).tolist(),
-        "before": float(np.mean(scores.before(settings.reward))),
+        "before": float(np.mean(before or [np.nan])),
         "chosen": [list(c) for c in chosen],
         "rewards": rewards,
         "selection": noise,

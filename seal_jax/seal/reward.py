@@ -23,7 +23,8 @@ def reward(kind: str, adapted: ArrayLike, baseline: ArrayLike | None = None) -> 
     adapted `[seeds, questions]`: verdicts (or, for "loglik", gold-answer log-likelihoods) of the adapted model;
     baseline `[questions]`, or any shape: those of the model before the edit, used by "binary" alone.
     "accuracy" is the mean over questions and seeds, "binary" 1 where that mean is above the baseline's and else 0,
-    "loglik" the mean log-likelihood. A value that is not finite (a fine-tune that diverged) makes the reward -inf.
+    "loglik" the mean log-likelihood, -inf where a value is not finite (a fine-tune that diverged). A verdict of None is
+    ungraded and does not count; where nothing is graded the reward is NaN, which selection passes over.
     Raises ValueError for an unknown kind, no value, or "binary" without a baseline.
     """
     if kind not in KINDS:
@@ -31,12 +32,21 @@ def reward(kind: str, adapted: ArrayLike, baseline: ArrayLike | None = None) -> 
     values = np.asarray(adapted, np.float64)
     if not values.size:
         raise ValueError("no question was answered: an edit is scored on one or more")
-    mean = float(values.mean()) if np.isfinite(values).all() else float("-inf")
-    if kind != "binary":
-        return mean
+    if kind == "loglik":
+        return float(values.mean()) if np.isfinite(values).all() else float("-inf")
+    after = _graded_mean(values)
+    if kind == "accuracy":
+        return after
     if baseline is None:
         raise ValueError("the binary reward compares with the model before the edit: give the baseline")
-    return float(mean > np.mean(np.asarray(baseline, np.float64)))
+    before = _graded_mean(np.asarray(baseline, np.float64))
+    return float("nan") if np.isnan([after, before]).any() else float(after > before)
+
+
+def _graded_mean(verdicts: np.ndarray) -> float:
+    """The mean of the verdicts that are not NaN; NaN without any."""
+    graded = verdicts[~np.isnan(verdicts)]
+    return float(graded.mean()) if graded.size else float("nan")
 
 
 def completion_stats(baseline: Runs, adapted: Runs) -> Stats:

@@ -18,6 +18,7 @@ Reward = Literal["accuracy", "binary", "loglik"]
 Select = Literal["best", "positive"]
 Method = Literal["lora", "full"]
 Schedule = Literal["linear", "cosine"]
+_NOWHERE = Endpoint()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Answering:
     """What a grading model is asked: "judge", or the path of a template with {question}, {gold} and {answer}."""
     judge_tokens: int = 16
     """Most tokens of its reply."""
-    endpoint: Endpoint = Endpoint()
+    endpoint: Endpoint = _NOWHERE
     """The served model that grades."""
 
     def __post_init__(self) -> None:
