@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Sequence
 
 from seal_jax.data.packing import permutation
+from seal_jax.runtime.files import write_atomic
 
 
 def select(
@@ -71,6 +72,8 @@ def sft_rows(
 
 
 def write_sft_jsonl(path: str | pathlib.Path, rows: Sequence[dict[str, str]]) -> None:
-    """One row of `sft_rows` a line, UTF-8, other scripts as they are: the format of the reference's training sets."""
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    pathlib.Path(path).write_bytes(text.encode("utf-8"))
+    """One row of `sft_rows` a line, UTF-8, other scripts as they are: the format of the reference's training sets.
+
+    The file is replaced at once; half a character, as a tokenizer may leave it, is written as its JSON escape.
+    """
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -46,8 +46,9 @@ def _read(path: pathlib.Path) -> list[Recorded]:
     if not path.is_dir():
         return [read(path)]
     files = sorted(path.rglob("*.json"))
-    named = [file for file in files if file.name.startswith("summary") or file.name == COMBINED]
-    found = [read(file) for file in named or files]
+    if any(file.name.startswith("summary") for file in files):
+        files = [file for file in files if file.name.startswith("summary") or file.name == COMBINED]
+    found = [read(file) for file in files]
     if not found:
         raise ValueError(f"{path}: there is no .json file in the directory")
     return [file for file in found if file.kind == "sequential"] or found
