@@ -60,20 +60,16 @@ def main(args: Arguments) -> None:
         matrix_plots.heat_maps(args.out / "matrix.png", means, title)
         ages = {name: s["gain_by_age"] for name, s in summaries.items()}
         matrix_plots.curves(args.out / "gain_by_age.png", ages, "What an edit is worth as others follow")
+        against = {n: metrics.difference(found[n], found["merged"]) for n in found if n != "merged"}
         result = {
             **{name: {**summaries[name], "matrix": means[name].tolist()} for name in found},
-            "differences": {
-                f"{name} - merged": metrics.difference(found[name], found["merged"])
-                for name in found
-                if name != "merged"
-            },
+            "differences": {f"{name} - merged": difference for name, difference in against.items()},
             "seconds": run.seconds,
         }
         rows = [{"weights": n, **{c: _text(s[c]) for c in COLUMNS}} for n, s in summaries.items()]
-        rows_by_age = [
-            f"gain by age, {n}: {', '.join(_text(a) for a in s['gain_by_age'])}" for n, s in summaries.items()
-        ]
-        show(Report(run.finish(result), rows, title, rows_by_age), args.json)
+        notes = [f"gain by age, {n}: {', '.join(_text(a) for a in curve)}" for n, curve in ages.items()]
+        notes += [f"{n} - merged: {', '.join(f'{c} {_text(d[c])}' for c in COLUMNS[1:])}" for n, d in against.items()]
+        show(Report(run.finish(result), rows, title, notes), args.json)
 
 
 def _text(estimate: dict[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""Continued pretraining (arXiv 2506.10943, section 4.1): one fine-tune on the edits of all passages, then all questions.
+"""Continued pretraining (arXiv 2506.10943, section 4.1): one fine-tune on all passages' edits, then all questions.
 
 The corpus holds every completion of every passage, by default as one text each, and the passage once per completion.
 """

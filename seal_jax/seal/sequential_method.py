@@ -9,7 +9,8 @@ from seal_jax import models, training
 from seal_jax.adapters import Adapter
 from seal_jax.data import packing
 from seal_jax.data.squad import Passage
-from seal_jax.seal.sequential_weights import MERGED, Weights
+from seal_jax.seal.sequential_weights import KINDS, MERGED, Weights
+from seal_jax.seal.settings_sequential import Sequential
 from seal_jax.training.program import Optimizer
 
 Replay = Callable[[Sequence["Lesson"], tuple[int, int, int]], Sequence[str]]
@@ -64,3 +65,9 @@ def uniform_replay(count: int) -> Replay:
         return [pool[i] for i in packing.permutation(len(pool), *counter)[:count]] if pool else []
 
     return replay
+
+
+def method_of(settings: Sequential) -> Method:
+    """The method that the settings name."""
+    replay = uniform_replay(settings.replay) if settings.replay else None
+    return Method(KINDS[settings.weights], replay=replay)

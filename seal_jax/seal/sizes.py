@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from seal_jax.models import sizes
 from seal_jax.runtime.resources import Need
 from seal_jax.seal.edits import edit_prompt
 from seal_jax.seal.settings import Inner, PolicyUpdate, Settings
+from seal_jax.seal.settings_sequential import Pretraining, Sequential
 from seal_jax.training.loss import LOGITS_BYTES
 
 QUESTION = 64
@@ -62,7 +64,7 @@ def footprint(
 ) -> Footprint:
     """The sizes of a run with these settings; mesh: devices on each axis, as in `runtime.mesh.axis_sizes`."""
     params = sizes.abstract_params(config, dtype)
-    inner, policy = (_adapter_count(params, of) for of in (settings.inner, settings.policy))
+    inner, policy = _trained_count(params, settings.inner), _adapter_count(params, settings.policy)
     itemsize = np.dtype(params["embed_tokens"]["embedding"].dtype).itemsize
     weights = sizes.weight_bytes(config, dtype, mesh)
     found = _Estimates(config, settings, itemsize, texts, mesh["data"] * mesh["fsdp"])
@@ -84,7 +86,49 @@ def disk_bytes(found: Footprint, rounds: int, export: bool) -> int:
     return (1 + 2 * rounds) * found.texts + adapters_ + (found.checkpoint if export else 0)
 
 
-def _adapter_count(params: models.Params, of: Inner | PolicyUpdate) -> int:
+def pretraining(
+    config: models.Config, settings: Pretraining, dtype: str, texts: Texts, mesh: Mapping[str, int] = ONE_DEVICE
+) -> tuple[Need, int]:
+    """What continued pretraining takes on a device, and how many numbers it trains."""
+    params = sizes.abstract_params(config, dtype)
+    trained = sizes.count(params) if settings.method == "full" else _adapter_count(params, settings)
+    itemsize = np.dtype(params["embed_tokens"]["embedding"].dtype).itemsize
+    weights, spread = sizes.weight_bytes(config, dtype, mesh), mesh["data"] * mesh["fsdp"]
+    split = mesh["fsdp"] * mesh["model"] if settings.method == "full" else 1
+    rows = -(-settings.batch_size // settings.accumulate // spread)
+    length = min(max(texts.passage, texts.prompt), settings.max_length, config.max_position)
+    sure = weights + _training_state(trained) // split
+    step = sizes.activation_bytes(config, rows, length, itemsize, settings.remat) + logits_bytes(config, rows, length)
+    advice = "a higher --pretraining.accumulate, --pretraining.remat"
+    if settings.method == "full":
+        advice = "--pretraining.method lora, --mesh with fsdp or model, " + advice
+    return Need("continued pretraining", max(sure, 2 * weights), max(sure + step, 2 * weights), advice), trained
+
+
+def sequences(
+    config: models.Config, inner: Inner, of: Sequential, dtype: str, mesh: Mapping[str, int] = ONE_DEVICE
+) -> Need:
+    """What sequences keep on a device beside the base model, and what training their adapters takes, in one program."""
+    params = sizes.abstract_params(config, dtype)
+    at_once = -(-min(inner.at_once, of.sequences) // (mesh["data"] * mesh["fsdp"]))
+    weights, trained = sizes.weight_bytes(config, dtype, mesh), _trained_count(params, inner)
+    kept = 0
+    if inner.method == "lora" and of.weights == "merged":
+        kernels = adapters.select(params, inner.targets).values()
+        kept = sum(math.prod(k.shape) * np.dtype(k.dtype).itemsize for k in kernels)
+    elif of.weights == "stack":
+        kept = 4 * trained * max(of.steps - 1, 1)
+    # What a step leaves is there together with what it began from.
+    sure = weights + at_once * (_training_state(trained) + kept)
+    advice = "a lower --inner.at-once, or --weights stack, which keeps factors in place of kernels"
+    return Need("sequences of edits", sure, sure + at_once * (kept + 4 * trained), advice)
+
+
+def _trained_count(params: models.Params, inner: Inner) -> int:
+    return sizes.count(params) if inner.method == "full" else _adapter_count(params, inner)
+
+
+def _adapter_count(params: models.Params, of: Inner | PolicyUpdate | Pretraining) -> int:
     made = partial(adapters.lora.init, rank=of.rank, alpha=of.alpha, targets=of.targets)
     return sizes.count(jax.eval_shape(made, jax.random.key(0), params))
 
@@ -118,6 +162,8 @@ class _Estimates(NamedTuple):
         state = at_once * _training_state(adapter)
         work = at_once * self._step(inner.batch_size, min(length, self.config.max_position), inner.remat)
         advice = "a lower --inner.at-once or --inner.rank; activations fall with --inner.remat"
+        if inner.method == "full":
+            advice = "--inner.method lora, or a lower --inner.at-once; activations fall with --inner.remat"
         return Need("the inner loop", weights + state, weights + state + work, advice)
 
     def _at_once(self) -> int:
@@ -143,8 +189,13 @@ class _Estimates(NamedTuple):
         return Need("the policy update", max(sure, 2 * weights), max(sure + work, 3 * weights), advice)
 
     def _step(self, rows: int, length: int, remat: bool) -> int:
-        logits = 2 * min(4 * rows * length * self.config.vocab_size, LOGITS_BYTES)
-        return sizes.activation_bytes(self.config, rows, length, self.itemsize, remat) + logits
+        step = sizes.activation_bytes(self.config, rows, length, self.itemsize, remat)
+        return step + logits_bytes(self.config, rows, length)
+
+
+def logits_bytes(config: models.Config, rows: int, length: int) -> int:
+    """Bytes of the logits of a training step and of their gradients, as far as they exist at once."""
+    return 2 * min(4 * rows * length * config.vocab_size, LOGITS_BYTES)
 
 
 def _training_state(adapter: int) -> int:
