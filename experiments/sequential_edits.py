@@ -17,7 +17,7 @@ from seal_jax import models
 from seal_jax.cli.report import Report, show
 from seal_jax.data.worlds import biographies
 from seal_jax.runtime import Run, matrix_plots
-from seal_jax.seal import demo, sequential
+from seal_jax.seal import demo, knowledge, sequential
 from seal_jax.seal import sequential_metrics as metrics
 from seal_jax.seal.sequential_method import Method, uniform_replay
 from seal_jax.seal.sequential_weights import MERGED, PERSISTENT
@@ -32,11 +32,12 @@ COLUMNS = ("base", "just_edited", "final", "forgetting_last", "gain", "final_gai
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Sequences and the edits of each; people of the "test" split, none of them in two sequences."""
+    """Sequences and the edits of each, of people of the "test" split, none of them in two; and the policy's rounds."""
 
     out: pathlib.Path = pathlib.Path("runs/sequential_edits")
-    sequences: int = 32
+    sequences: int = 16
     steps: int = 8
+    rounds: int = 2
     seed: int = 0
     restart: bool = False
     json: bool = False
@@ -46,8 +47,11 @@ def main(args: Arguments) -> None:
     """Run every method on the same sequences, write result.json, matrix.png and gain_by_age.png, print the table."""
     people = biographies.passages("test", args.sequences * args.steps, args.seed)
     drawn = sequential.draw(people, args.sequences, args.steps, seed=args.seed)
-    model = models.from_pretrained(demo.CHECKPOINT, dtype="float32")
     with Run(args.out, args, args.restart) as run:
+        model = models.from_pretrained(demo.CHECKPOINT, dtype="float32")
+        for i in range(args.rounds):  # the rounds of `seal-jax demo`
+            taught = biographies.passages("train", demo.PASSAGES, args.seed, start=i * demo.PASSAGES)
+            model, _ = knowledge.train_round(run, f"round_{i + 1}", model, taught, demo.SETTINGS, args.seed)
         found = {
             name: sequential.run_sequences(
                 run, name.replace(", ", "_"), model, drawn, demo.SETTINGS, args.seed, method

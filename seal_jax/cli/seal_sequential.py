@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from seal_jax.cli.options import RunOptions, at_least, config_of
-from seal_jax.cli.passages import chosen_passages, given_edits
+from seal_jax.cli.passages import edited_passages, given_edits
 from seal_jax.cli.report import Report
 from seal_jax.cli.startup import Opened, announce, open_model
 from seal_jax.seal.settings import Settings
@@ -33,9 +33,10 @@ class Cpt(RunOptions):
     model: str
     """A local directory in the Hugging Face layout, or a hub name."""
     data: pathlib.Path | None = None
-    """Passages: a SQuAD file, or JSON or JSON Lines of {title, context, questions}; the model writes the edits."""
+    """Passages: a SQuAD file, or JSON or JSON Lines of {title, context, questions}."""
     edits: pathlib.Path | None = None
-    """Passages with their edits, as `seal edits` writes them."""
+    """Passages with their edits, as `seal edits` writes them; without it the model writes them. With --data the
+    passages there count that have edits here."""
     completions: int = 0
     """How many of a passage's completions in --edits count; 0 is all."""
     passages: int = 0
@@ -47,8 +48,8 @@ class Cpt(RunOptions):
         """As `RunOptions.check`."""
         super().check()
         at_least(0, passages=self.passages, completions=self.completions)
-        if (self.data is None) == (self.edits is None):
-            raise ValueError("give either --data (the model writes the edits) or --edits (they are given)")
+        if self.data is None and self.edits is None:
+            raise ValueError("give --data (the model writes the edits), --edits (they are given), or both")
         if self.completions and self.edits is None:
             raise ValueError("--completions chooses among those of --edits FILE; with --data it is --edits.count")
 
@@ -58,7 +59,7 @@ class Cpt(RunOptions):
         from seal_jax.seal import cpt
 
         with Run(self.out, config_of(self, data=self.data, edits=self.edits), self.restart) as run:
-            chosen = chosen_passages(self.edits or self.data, self.passages, self.seed)
+            chosen = edited_passages(self.data, self.edits, self.passages, self.seed)
             opened = open_model(self.model, self.mesh)
             _announce_cpt(self, opened, chosen)
             model = opened.load(self.dtype)

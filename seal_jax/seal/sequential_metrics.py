@@ -23,7 +23,7 @@ def summary(matrices: ArrayLike) -> dict[str, Any]:
 
     "base", "just_edited" (= LA), "final" (= OP): mean accuracy before any edit, right after an item's own, and at the
     end; "gain": just_edited - base; "final_gain": final - base, below 0 where it was better never to edit;
-    "forgetting", "forgetting_last" and "bwt": as in `evaluation.matrix.from_matrix`; "gain_by_age": as the function.
+    "forgetting", "forgetting_last" and "bwt": as in `evaluation.matrix.from_matrix`; "gain_by_age" and "change_by_age": as those functions.
     Cells that should have been asked and are NaN (no question, or none graded) do not count.
     """
     found = _checked(matrices)
@@ -33,6 +33,7 @@ def summary(matrices: ArrayLike) -> dict[str, Any]:
         "steps": found.shape[2],
         **{name: estimate([row[name] for row in rows]) for name in rows[0]},
         "gain_by_age": gain_by_age(found),
+        "change_by_age": change_by_age(found),
     }
 
 
@@ -42,12 +43,26 @@ def gain_by_age(matrices: ArrayLike) -> list[Estimate]:
     For each age the mean over the items that became so old, then mean and standard error over sequences.
     """
     found = _checked(matrices)
-    steps = found.shape[2]
+    return _by_age(found, found[:, 0])
+
+
+def change_by_age(matrices: ArrayLike) -> list[Estimate]:
+    """`gain_by_age` over the accuracy right after the item's own edit: 0 at age 0, below it what was forgotten.
+
+    Items that are old are early ones; here each is compared with itself, so that it does not matter how well early
+    ones were learned.
+    """
+    found = _checked(matrices)
+    items = np.arange(found.shape[2])
+    return _by_age(found, found[:, items + 1, items])
+
+
+def _by_age(found: np.ndarray, reference: np.ndarray) -> list[Estimate]:
     ages = []
-    for age in range(steps):
-        items = np.arange(steps - age)
-        gains = found[:, items + 1 + age, items] - found[:, 0, items]
-        ages.append({"age": age, **estimate([known_mean(g) for g in gains])})
+    for age in range(found.shape[2]):
+        items = np.arange(found.shape[2] - age)
+        changes = found[:, items + 1 + age, items] - reference[:, items]
+        ages.append({"age": age, **estimate([known_mean(c) for c in changes])})
     return ages
 
 

@@ -75,7 +75,7 @@ def test_continued_pretraining(model, data, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["cpt"], "give either --data (the model writes the edits) or --edits (they are given)"),
+        (["cpt"], "give --data (the model writes the edits), --edits (they are given), or both"),
         (["cpt", "--data", "d", "--completions", "2"], "--completions chooses among those of --edits FILE"),
         (["cpt", "--data", "d", "--passages", "-1"], "--passages -1: use 0 or more"),
     ],

@@ -67,6 +67,10 @@ def test_means_and_errors_are_over_sequences(matrices):
     assert ages[4]["mean"] == pytest.approx(oldest.mean())
     by_hand = [np.mean([m[4, 0] - m[0, 0], m[5, 1] - m[0, 1]]) for m in matrices]
     assert ages[3] == {"age": 3, **metrics.estimate(by_hand)}
+    since = found["change_by_age"]
+    assert since[0] == {"age": 0, "mean": 0.0, "stderr": 0.0}
+    by_hand = [np.mean([m[4, 0] - m[1, 0], m[5, 1] - m[2, 1]]) for m in matrices]
+    assert since[3] == {"age": 3, **metrics.estimate(by_hand)}
 
 
 def test_differences_are_paired(matrices):
