@@ -27,7 +27,7 @@ METHODS = {
     "persistent": Method(PERSISTENT),
     "merged, replay": Method(MERGED, replay=uniform_replay(8)),
 }
-COLUMNS = ("base", "just_edited", "final", "forgetting_last", "gain", "final_gain")
+COLUMNS = ("base", "la", "op", "forgetting_last", "gain", "final_gain")
 
 
 @dataclasses.dataclass(frozen=True)

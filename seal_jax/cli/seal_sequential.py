@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Unprefixed = Annotated[Settings, tyro.conf.arg(name="")]
 UnprefixedSequential = Annotated[SequentialSettings, tyro.conf.arg(name="")]
 DEFAULTS, SEQUENTIAL, PRETRAINING = Settings(), SequentialSettings(), Pretraining()
-FIGURES = ("base", "just_edited", "final", "gain", "final_gain", "forgetting", "forgetting_last", "bwt")
+FIGURES = ("base", "la", "op", "gain", "final_gain", "forgetting", "forgetting_last", "bwt")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,10 @@ Estimate = dict[str, float]
 def summary(matrices: ArrayLike) -> dict[str, Any]:
     """Figures of matrices `[sequences, steps + 1, steps]`, each a mean over sequences with its standard error.
 
-    "base", "just_edited" (= LA), "final" (= OP): mean accuracy before any edit, right after an item's own, and at the
-    end; "gain": just_edited - base; "final_gain": final - base, below 0 where it was better never to edit;
-    "forgetting", "forgetting_last" and "bwt": as in `evaluation.matrix.from_matrix`; "gain_by_age" and "change_by_age": as those functions.
+    "base", "la", "op": mean accuracy before any edit, right after an item's own (learning accuracy), and at the end
+    (overall performance); "gain": la - base; "final_gain": op - base, below 0 where it was better never to edit;
+    "forgetting", "forgetting_last", "bwt": as in `evaluation.matrix.from_matrix`; "gain_by_age", "change_by_age": as
+    those functions.
     Cells that should have been asked and are NaN (no question, or none graded) do not count.
     """
     found = _checked(matrices)
@@ -135,7 +136,7 @@ def aggregate(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _figures(matrix: np.ndarray) -> dict[str, float]:
     known = from_matrix(matrix[1:])
     base = known_mean(matrix[0])
-    found = {"base": base, "just_edited": known["la"], "final": known["op"]}
+    found = {"base": base, "la": known["la"], "op": known["op"]}
     changes = {"gain": known["la"] - base, "final_gain": known["op"] - base}
     return {**found, **changes, **{name: known[name] for name in ("forgetting", "forgetting_last", "bwt")}}
 

@@ -41,7 +41,7 @@ def test_sequences(model, data, tmp_path, capsys):
     assert (result["sequences"], result["steps"]) == (2, 2)
     assert result["matrix"][1][1] is None
     assert [row["age"] for row in result["gain_by_age"]] == [0, 1]
-    assert {"base", "just_edited", "final", "forgetting", "bwt", "seconds"} < result.keys()
+    assert {"base", "la", "op", "forgetting", "bwt", "seconds"} < result.keys()
     assert (out / "matrix.png").stat().st_size > 5_000
     assert (out / "gain_by_age.png").stat().st_size > 5_000
     assert [p.name for p in sorted((out / "runs").iterdir())] == ["run0.json", "run1.json"]
