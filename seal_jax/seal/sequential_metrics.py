@@ -6,7 +6,6 @@ edits, NaN where it was not asked. Item i is edited at step i + 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,7 +93,8 @@ def difference(a: ArrayLike, b: ArrayLike) -> dict[str, Estimate]:
 def recorded(matrices: ArrayLike, dataset: str, base_model: str) -> dict[str, Any]:
     """One run in the reference's format: means and sample deviations over its sequences, 0.0 where nothing was asked.
 
-    (The reference fills cells without a question with 0.0, which reads like an accuracy; our own files have null.)
+    The reference fills cells without a question with 0.0, which reads like an accuracy; our own files have null.
+    `recorded.sequential` puts several runs together, by both conventions for their deviations.
     """
     found = _checked(matrices)
     mean, error = mean_matrix(found)
@@ -105,31 +105,6 @@ def recorded(matrices: ArrayLike, dataset: str, base_model: str) -> dict[str, An
         "n_datapoints": found.shape[2],
         "dataset": dataset,
         "base_model": base_model,
-    }
-
-
-def aggregate(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Several runs of the reference's format as one: each entry `[steps + 1, items]`, runs counting by their sequences.
-
-    "mean"; "mean_of_stds": the plain mean of the runs' deviations, which is what the recorded aggregate holds;
-    "pooled_std": the deviation of all sequences together, which is what its script documents; "n_sequences".
-    Raises ValueError without runs or where their shapes differ.
-    """
-    if not runs:
-        raise ValueError("no run to aggregate: give at least one")
-    shapes = {np.shape(run["mean_over_sequences"]) for run in runs}
-    if len(shapes) != 1:
-        raise ValueError(f"the runs' matrices have different shapes: {sorted(shapes)}")
-    counts = np.array([run["n_sequences"] for run in runs], np.float64)[:, None, None]
-    means, stds = (np.array([run[f"{k}_over_sequences"] for run in runs], np.float64) for k in ("mean", "std"))
-    total = counts.sum()
-    mean = (counts * means).sum(0) / total
-    squares = ((counts - 1) * stds**2).sum(0) + (counts * (means - mean) ** 2).sum(0)
-    return {
-        "mean": mean,
-        "mean_of_stds": stds.mean(0),
-        "pooled_std": np.sqrt(squares / max(total - 1, 1)),
-        "n_sequences": int(total),
     }
 
 

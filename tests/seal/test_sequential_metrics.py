@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from seal_jax.evaluation.matrix import from_matrix
-from seal_jax.runtime.files import read_json
+from seal_jax.runtime.files import read_json, write_json
 from seal_jax.seal import sequential_metrics as metrics
+from seal_jax.seal.recorded import files, sequential
 
 
 @pytest.fixture(scope="module")
@@ -13,25 +14,9 @@ def runs(shared_data):
     return [read_json(shared_data / f"seal_recorded/continual/run{i}.json") for i in range(8)]
 
 
-@pytest.fixture(scope="module")
-def overall(shared_data):
-    return read_json(shared_data / "seal_recorded/continual/overall_results.json")
-
-
-def test_the_recorded_aggregate_is_a_mean_of_deviations(runs, overall):
-    found = metrics.aggregate(runs)
-    np.testing.assert_allclose(found["mean"].round(4), overall["mean_over_sequences"], atol=1e-9)
-    np.testing.assert_allclose(found["mean_of_stds"].round(4), overall["std_over_sequences"], atol=1e-9)
-    pooled = found["pooled_std"]
-    assert pooled[0, :5].round(4).tolist() == [0.2511, 0.2668, 0.2252, 0.2505, 0.2485]
-    assert np.abs(pooled - found["mean_of_stds"]).max() == pytest.approx(0.0228, abs=5e-5)
-    assert (np.abs(pooled - found["mean_of_stds"]) > 5e-5).sum() >= 42
-    assert found["n_sequences"] == overall["n_sequences"]
-
-
 def test_figures_of_the_recorded_mean(runs):
     """The mean of all figures but the best-of ones is the figure of the mean matrix."""
-    mean = metrics.aggregate(runs)["mean"].round(4)
+    mean = np.mean([run["mean_over_sequences"] for run in runs], axis=0).round(4)
     mean[1:] = np.where(np.tril(np.ones((8, 8), bool)), mean[1:], np.nan)
     found = metrics.summary(mean[None])
     wanted = {"base": 0.3075, "la": 0.4146, "op": 0.2474, "gain": 0.107, "final_gain": -0.060}
@@ -83,19 +68,22 @@ def test_differences_are_paired(matrices):
         metrics.difference(matrices, matrices[:3])
 
 
-def test_the_recorded_format(matrices, runs):
-    """Written and aggregated, sequences have the mean and deviation that they have together."""
+def test_the_recorded_format(matrices, runs, tmp_path):
+    """Written, read and put together, sequences have the mean and the pooled deviation that they have together."""
     parts = [metrics.recorded(matrices[i : i + 4], "data.json", "model") for i in (0, 4, 8)]
     assert parts[0].keys() == runs[0].keys()
     assert parts[0]["mean_over_sequences"][1][1:] == [0.0] * 4
-    found = metrics.aggregate(parts)
+    for i, part in enumerate(parts):
+        write_json(tmp_path / f"run{i}.json", part)
+    found = sequential.combined([sequential.run_of(files.read(path)) for path in sorted(tmp_path.iterdir())])
     mean, error = metrics.mean_matrix(matrices)
-    np.testing.assert_allclose(found["mean"], np.nan_to_num(mean), atol=1e-12)
-    np.testing.assert_allclose(found["pooled_std"], np.nan_to_num(error) * 12**0.5, atol=1e-12)
+    np.testing.assert_allclose(found["overall"]["mean_over_sequences"], np.nan_to_num(mean), atol=5e-5)
+    pooled = np.nan_to_num(error) * 12**0.5
+    np.testing.assert_allclose(found["standard_deviations"]["pooled"], pooled, atol=5e-5)
+    stds = np.mean([m[:, 2, 0].std(ddof=1) for m in matrices.reshape(3, 4, 6, 5)])
+    assert found["standard_deviations"]["mean_of_run_stds"][2][0] == pytest.approx(stds, abs=5e-5)
 
 
 def test_what_does_not_fit():
     with pytest.raises(ValueError, match=r"shape \(2, 3, 3\): give \[sequences, steps \+ 1, steps\]"):
         metrics.summary(np.zeros((2, 3, 3)))
-    with pytest.raises(ValueError, match="no run to aggregate"):
-        metrics.aggregate([])
