@@ -12,6 +12,7 @@ from seal_jax.data.arc.augment import (
 )
 from seal_jax.data.arc.grids import Augmenter, recolor
 from seal_jax.data.arc.leave_out import Query, leave_out, queries, training_tasks
+from seal_jax.data.arc.subsets import Subset, reference_subset
 from seal_jax.data.arc.tasks import Example, Grid, Task, fits_in, grid_of, load_arc, task_of
 from seal_jax.data.arc.text import ANSWER_END, Messages, demo_text, grid_text, messages, parse_grid
 
@@ -27,6 +28,7 @@ __all__ = [
     "Grid",
     "Messages",
     "Query",
+    "Subset",
     "Task",
     "TaskAugmenter",
     "apply",
@@ -41,6 +43,7 @@ __all__ = [
     "parse_grid",
     "queries",
     "recolor",
+    "reference_subset",
     "task_of",
     "training_tasks",
 ]

@@ -127,7 +127,7 @@ def recolor(colors: Sequence[int]) -> Augmenter:
     back = tuple(table.index(color) for color in range(COLORS))
     return Augmenter(
         f"PermuteColorswithMap({list(table)})",
-        lambda grid: tuple(tuple(table[cell] for cell in row) for row in grid),
+        lambda grid: tuple(tuple(map(table.__getitem__, row)) for row in grid),
         lambda: recolor(back),
     )
 

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from seal_jax.data.arc.augment import GROUPS, QUERY_AUGMENTERS, REFERENCE_GROUPS, apply
+from seal_jax.data.arc.augment import GROUPS, QUERY_AUGMENTERS, REFERENCE_GROUPS, TaskAugmenter, apply
 from seal_jax.data.arc.grids import Augmenter
 from seal_jax.data.arc.randomized import permute_colors, permute_examples
 from seal_jax.data.arc.tasks import Task
@@ -74,7 +74,9 @@ def training_tasks(
     for n in leave_n:
         plain = leave_out(task, n)
         augmented = (
-            apply(member, one, _generator(task, seed, _AUGMENT, n, index, i))
+            apply(
+                member, one, _generator(task, seed, _AUGMENT, n, index, i) if isinstance(member, TaskAugmenter) else 0
+            )
             for i, member in enumerate(members)
             for index, one in enumerate(plain)
         )

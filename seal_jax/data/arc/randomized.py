@@ -65,7 +65,7 @@ def translate_reference(task: Task, rng: np.random.Generator | None = None) -> T
 
 def colors_of(task: Task) -> list[int]:
     """The colours that occur, ascending."""
-    return sorted({cell for grid in task.grids() for row in grid for cell in row})
+    return sorted(set().union(*(row for grid in task.grids() for row in grid)))
 
 
 def key_colors(task: Task) -> list[int]:
