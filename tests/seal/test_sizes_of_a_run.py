@@ -8,6 +8,7 @@ import pytest
 from seal_jax import adapters, models
 from seal_jax.seal import sizes
 from seal_jax.seal.settings import Edits, Inner, PolicyUpdate, Settings
+from seal_jax.seal.settings_sequential import Pretraining, Sequential
 
 CONFIG = models.Config("llama", 500, 64, 96, 2, 4, 2, 16, 512)
 SETTINGS = Settings(
@@ -67,3 +68,35 @@ def test_less_is_less(found):
     assert [n.name for n in fewer] == names
     assert all(small.about < large.about for small, large in zip(fewer, found.needs))
     assert all(need.sure <= need.about for need in (*fewer, *found.needs))
+
+
+def test_training_all_weights_is_sixteen_bytes_a_parameter(found):
+    full = dataclasses.replace(SETTINGS, inner=dataclasses.replace(SETTINGS.inner, method="full"))
+    each = sizes.footprint(CONFIG, full, "float32", TEXTS)
+    assert each.inner_adapter == each.parameters == found.parameters
+    inner = next(n for n in each.needs if n.name == "the inner loop")
+    assert inner.sure == each.weights + 16 * 16 * each.parameters
+    assert "--inner.method lora" in inner.advice
+
+
+def test_pretraining(found):
+    lora, trained = sizes.pretraining(CONFIG, Pretraining(rank=8, targets=("all",)), "float32", TEXTS)
+    assert trained == found.policy_adapter
+    assert lora.sure == max(found.weights + 16 * trained, 2 * found.weights)
+    full, trained = sizes.pretraining(CONFIG, Pretraining(method="full"), "float32", TEXTS)
+    assert trained == found.parameters
+    assert full.sure == found.weights + 16 * trained
+    assert full.about > full.sure
+    assert "--pretraining.method lora" in full.advice
+    axes = {"data": 1, "fsdp": 2, "model": 2}
+    assert sizes.pretraining(CONFIG, Pretraining(method="full"), "float32", TEXTS, axes)[0].sure == full.sure // 4
+
+
+def test_what_sequences_keep(found):
+    """Their own kernels where edits are merged, the factors of earlier steps in a stack, nothing in one adapter."""
+    need = lambda **how: sizes.sequences(CONFIG, SETTINGS.inner, Sequential(sequences=8, **how), "bfloat16")  # noqa: E731
+    one = need(weights="persistent").sure
+    assert one == found.weights // 2 + 8 * 16 * found.inner_adapter
+    kernels = adapters.select(models.init(jax.random.key(0), CONFIG, dtype="bfloat16"), ("all",))
+    assert need(weights="merged").sure == one + 8 * sum(k.nbytes for k in kernels.values())
+    assert need(weights="stack", steps=4).sure == one + 8 * 3 * 4 * found.inner_adapter
