@@ -25,12 +25,25 @@ def chosen_passages(
     return subset(found, count, seed) if count else found
 
 
+def edited_passages(data: pathlib.Path | None, edits: pathlib.Path | None, count: int, seed: int) -> list[Passage]:
+    """`chosen_passages` of `data`, or of `edits` where that is None; given both, of those in `data` that have edits.
+
+    Raises ValueError if there are none.
+    """
+    if data is None or edits is None:
+        return chosen_passages(data or edits, count, seed)
+    from seal_jax.data.squad import subset
+
+    written = _by_text(edits)
+    found = [p for p in chosen_passages(data, 0, seed) if (p.title, p.context) in written]
+    if not found:
+        raise ValueError(f"{edits}: none of its passages is in {data}, by title and text")
+    return subset(found, count, seed) if count else found
+
+
 def given_edits(path: pathlib.Path, passages: list[Passage]) -> list[list[str]]:
     """All completions of each passage, found by its text. Raises ValueError for a passage that has none."""
-    from seal_jax.data.squad import read_items
-
-    items = [item for item in read_items(path) if isinstance(item, dict)]
-    known = {(item.get("title"), item.get("context")): item.get("completions") for item in items}
+    known = _by_text(path)
     return [_completions(path, p.title, known.get((p.title, p.context))) for p in passages]
 
 
@@ -44,6 +57,15 @@ def given_edit(path: pathlib.Path, passages: list[Passage], number: int) -> list
                 f"none of them: use 0 to {len(completions) - 1}"
             )
     return [completions[number] for completions in found]
+
+
+def _by_text(path: pathlib.Path) -> dict[tuple[str, str], Any]:
+    """What a file has under "completions", by title and text of the passage."""
+    from seal_jax.data.squad import read_items
+
+    items = (item for item in read_items(path) if isinstance(item, dict))
+    named = ((item.get("title"), item.get("context"), item.get("completions")) for item in items)
+    return {(title, text): said for title, text, said in named if isinstance(title, str) and isinstance(text, str)}
 
 
 def _completions(path: pathlib.Path, title: str, completions: Any) -> list[str]:

@@ -21,17 +21,25 @@ class Report(NamedTuple):
 def finished(run: Run, result: Mapping[str, Any]) -> Report:
     """Close a run that compares conditions: result.json, accuracy.png, and the table of accuracies.
 
+    Where no condition has an accuracy, because nothing could be graded, there is no figure.
     result: as `plots.accuracy_per_round` takes it, with an optional log-likelihood of the gold answers each.
     """
     from seal_jax.runtime import plots
 
+    known = plots.conditions(result)
+    unknown = [name for name, entry in result.items() if isinstance(entry, Mapping) and "accuracy" in entry]
     rows = []
-    for name in plots.conditions(result):
+    for name in known or unknown:
         entry = result[name]
         columns = {"accuracy": "accuracy", "± stderr": "stderr", "gold loglik": "loglik", "±": "loglik_stderr"}
         rows.append({"condition": name, **{title: entry[key] for title, key in columns.items() if key in entry}})
-    plots.accuracy_per_round(run.dir / "accuracy.png", result)
-    notes = [f"{run.dir / 'result.json'} and {run.dir / 'accuracy.png'} are written"]
+    if known:
+        plots.accuracy_per_round(run.dir / "accuracy.png", result)
+    written = [run.dir / "result.json", *([run.dir / "accuracy.png"] if known else [])]
+    notes = [f"written: {', '.join(map(str, written))}"]
+    ungraded = sum(entry.get("ungraded", 0) for entry in result.values() if isinstance(entry, Mapping))
+    if ungraded:
+        notes.append(f"{ungraded} answers could not be graded and count neither as right nor as wrong")
     return Report(run.finish(result), rows, "Accuracy by condition, ± one standard error over passages", notes)
 
 

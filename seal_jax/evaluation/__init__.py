@@ -1,5 +1,6 @@
 """Asking and grading: prompt templates, answer prompts, grading rules, models that grade."""
 
+from seal_jax.evaluation.agreement import agreement
 from seal_jax.evaluation.endpoint import Client, Endpoint, EndpointError, endpoint_grader
 from seal_jax.evaluation.grading import (
     RULES,
@@ -28,6 +29,7 @@ __all__ = [
     "Grader",
     "ReplyCache",
     "Turns",
+    "agreement",
     "answer_prompt",
     "chat",
     "contained",

@@ -267,7 +267,7 @@ def test_seal_refuses(tiny, tmp_path, capsys):
     (tmp_path / "nested.json").write_text(json.dumps(nested))
     common = ["--model", str(folder / "model"), "--out", str(tmp_path / "r"), "--restart"]
     for arguments, message in (
-        (["evaluate"], "give either --data"),
+        (["evaluate"], "give --data"),
         (["evaluate", "--edits", str(tmp_path / "bare.json")], "passage 't' has no completions; expected a list"),
         (["evaluate", "--edits", str(tmp_path / "nested.json")], "passage 't' has no completions; expected a list"),
         (["evaluate", "--edits", str(tmp_path / "list.json")], "list.json: item 0: expected an object with the key"),

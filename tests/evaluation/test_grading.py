@@ -1,57 +1,77 @@
 """Grading rules: agreement with recorded GPT-4.1 verdicts, examples, laws."""
 
-import json
-
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
 
-from seal_jax.evaluation import grading
+from experiments import grader_agreement
+from seal_jax.evaluation import agreement, grading
 
 
 @pytest.fixture(scope="module")
-def graded(shared_data):
-    rows = []
-    for path in sorted((shared_data / "seal_recorded").glob("*/*.json")):
-        if path.parent.name not in ("ranking", "eval"):
-            continue
-        questions = [
-            q for a in json.loads(path.read_text())["articles"] for c in a["completions"] for q in c["questions"]
-        ]
-        for side in ("baseline", "adapter"):
-            rows += [(q[f"{side}_answer"], q["answer"], q[f"{side}_correct"]) for q in questions]
-    return rows
+def files(shared_data):
+    return tuple(
+        sorted(p for name in ("ranking", "eval") for p in (shared_data / "seal_recorded" / name).glob("*.json"))
+    )
 
 
-def agreement(graded, rule):
-    truth = np.array([verdict for _, _, verdict in graded])
-    ours = np.array([grading.correct(answer, gold, rule) for answer, gold, _ in graded])
-    chance = ours.mean() * truth.mean() + (1 - ours.mean()) * (1 - truth.mean())
-    agree = (ours == truth).mean()
-    return agree, (agree - chance) / (1 - chance)
+# Agreement and kappa are published for all 99,146 recorded answers; these are the 18,176 of the files at hand, within
+# 0.02 and 0.07 of that.
+TABLE = {
+    "exact": (0.680, 0.178, 0.998, 0.148, 0.056),
+    "contained": (0.852, 0.665, 0.935, 0.652, 0.262),
+    "recall": (0.861, 0.689, 0.907, 0.702, 0.291),
+    "recall_all": (0.861, 0.687, 0.930, 0.681, 0.275),
+    "recall_half": (0.827, 0.638, 0.747, 0.816, 0.410),
+}
 
 
-# Agreement and kappa: published for all 99,146 recorded answers, within 0.02 and 0.07 of these 18,176.
-@pytest.mark.parametrize(
-    ("rule", "agree", "kappa"),
-    [
-        ("exact", 0.680, 0.178),
-        ("contained", 0.852, 0.665),
-        ("recall", 0.861, 0.689),
-        ("recall_all", 0.861, 0.687),
-        ("recall_half", 0.827, 0.638),
-    ],
-)
-def test_agreement_with_recorded_verdicts(graded, rule, agree, kappa):
-    assert len(graded) == 18176
-    assert agreement(graded, rule) == pytest.approx((agree, kappa), abs=1e-3)
+def test_agreement_with_recorded_verdicts(files):
+    rows = grader_agreement.main(grader_agreement.Settings(files))
+    assert {row["cases"] for row in rows} == {18176}
+    assert [row["true_rate"] for row in rows] == pytest.approx([0.3756] * 5, abs=1e-4)
+    columns = ("agreement", "kappa", "precision", "recall", "rate")
+    for row in rows:
+        assert [row[c] for c in columns] == pytest.approx(TABLE[row["rule"]], abs=6e-4), row["rule"]
+    assert max(rows, key=lambda row: row["kappa"])["rule"] == "recall"
 
 
-def test_recorded_empty_answers_are_wrong(graded):
-    empty = [(answer, gold, verdict) for answer, gold, verdict in graded if not answer.strip()]
-    assert not any(verdict for _, _, verdict in empty)
-    assert not any(grading.correct(answer, gold, rule) for answer, gold, _ in empty for rule in grading.RULES)
+@given(st.lists(st.tuples(st.sampled_from([True, False, None]), st.sampled_from([True, False, None])), min_size=1))
+def test_agreement(pairs):
+    """Against the four cells of the table, in numpy."""
+    ours, theirs = ([pair[k] for pair in pairs] for k in (0, 1))
+    found = agreement(ours, theirs)
+    known = np.array([p for p in pairs if None not in p], bool).reshape(-1, 2)
+    assert (found["cases"], found["ungraded"]) == (len(known), len(pairs) - len(known))
+    cells = [[np.sum((known[:, 0] == a) & (known[:, 1] == b)) for b in (0, 1)] for a in (0, 1)]
+    table = np.array(cells, float)
+    with np.errstate(invalid="ignore"):
+        share = table / table.sum()
+        chance = share.sum(0) @ share.sum(1)
+        want = {
+            "agreement": share.trace(),
+            "kappa": (share.trace() - chance) / (1 - chance) if chance < 1 - 1e-12 else np.nan,
+            "precision": table[1, 1] / table[1].sum(),
+            "recall": table[1, 1] / table[:, 1].sum(),
+            "rate": share[1].sum(),
+            "true_rate": share[:, 1].sum(),
+        }
+    for name, value in want.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-9, err_msg=name)
+
+
+def test_agreement_needs_pairs():
+    with pytest.raises(ValueError, match="2 verdicts and 1 true ones"):
+        agreement([True, False], [True])
+
+
+def test_recorded_empty_answers_are_wrong(files):
+    graded = [pair for path in files for pair in grader_agreement.recorded(path)]
+    empty = [(case, verdict) for case, verdict in graded if not case.answer.strip()]
+    assert len(empty) > 10
+    assert not any(verdict for _, verdict in empty)
+    assert not any(grading.rule_grader(rule)([case])[0] for case, _ in empty for rule in grading.RULES)
 
 
 def test_normalize():
