@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -103,7 +104,9 @@ class Chunk(NamedTuple):
         }
         if last:
             return state, record
-        tree = self.method.weights.next(models.stack(self.model.params), tuned.adapter, self.fresh(step + 1), step)
+        tree = self.method.weights.next(
+            models.stack(self.model.params), tuned.adapter, partial(self.fresh, step + 1), step
+        )
         optimizer: Any = ()
         if self.method.carry:
             finished = Finished(self.model, tuned.adapter, tuned.optimizer, batches, step)
@@ -117,7 +120,7 @@ class Chunk(NamedTuple):
         room = [min(edits.max_new_tokens, self.model.config.max_position - len(e)) for e in encoded]
         spare = self.members.size - len(encoded)
         places = jnp.arange(self.members.size) + self.members.sequences.start
-        source = jax.random.key(self.seed)
+        source = jax.random.fold_in(jax.random.key(self.seed), 0)  # the items of adapters begin with 1
         outs = generation.generate_batch(
             self.model.params,
             self.model.config,

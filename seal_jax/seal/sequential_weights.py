@@ -16,15 +16,16 @@ from seal_jax import adapters, models
 from seal_jax.adapters import Adapter
 
 Start = Callable[[models.Params, Adapter, int], Adapter]
-Next = Callable[[models.Params, Adapter, Adapter, int], Adapter]
+Fresh = Callable[[], Adapter]
+Next = Callable[[models.Params, Adapter, Fresh, int], Adapter]
 
 
 class Weights(NamedTuple):
     """An adapter policy.
 
-    start: `(params, fresh, steps) -> tree`, what the first of `steps` steps trains; next: `(params, trained, fresh,
-    step) -> tree`, what is trained after step `step` (from 0). Trees and fresh adapters lead with N, params are
-    stacked.
+    start: `(params, fresh, steps) -> tree`, what the first of `steps` steps trains; next: `(params, trained, make,
+    step) -> tree`, what is trained after step `step` (from 0), where `make()` gives fresh adapters. Trees and adapters
+    lead with N, params are stacked.
     """
 
     name: str
@@ -42,15 +43,27 @@ def _merged_start(params: models.Params, fresh: Adapter, steps: int) -> Adapter:
     return {path: one(path, entry) for path, entry in fresh.items()}
 
 
-def _merged_next(params: models.Params, trained: Adapter, fresh: Adapter, step: int) -> Adapter:
-    def one(path: str, entry: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        if entry.keys() == {"value"}:  # all weights are trained: they go through the model's dtype all the same
-            return {"value": entry["value"].astype(_leaf(params, path).dtype).astype(entry["value"].dtype)}
-        scaled = entry["b"] * entry["scale"][..., None, None]
-        merged = adapters.materialize(adapters.LoRA(entry["value"], entry["a"], scaled))
-        return {"value": merged, **fresh[path]}
+def _merged_next(params: models.Params, trained: Adapter, make: Fresh, step: int) -> Adapter:
+    if all(entry.keys() == {"value"} for entry in trained.values()):
+        return _rounded(params, trained)
+    return _merge(trained, make())
 
-    return {path: one(path, entry) for path, entry in trained.items()}
+
+@jax.jit
+def _merge(trained: Adapter, fresh: Adapter) -> Adapter:
+    """The adapters merged into the kernels they hold, with fresh ones on top."""
+
+    def one(entry: dict[str, jax.Array]) -> jax.Array:
+        scaled = entry["b"] * entry["scale"][..., None, None]
+        return adapters.materialize(adapters.LoRA(entry["value"], entry["a"], scaled))
+
+    return {path: {"value": one(entry), **fresh[path]} for path, entry in trained.items()}
+
+
+def _rounded(params: models.Params, trained: Adapter) -> Adapter:
+    """Weights that were trained as such, through the model's dtype, as a merged adapter would have gone."""
+    through = lambda path, x: x.astype(_leaf(params, path).dtype).astype(x.dtype)  # noqa: E731
+    return {path: {"value": through(path, entry["value"])} for path, entry in trained.items()}
 
 
 def _stack_start(params: models.Params, fresh: Adapter, steps: int) -> Adapter:
@@ -68,7 +81,9 @@ def _stack_start(params: models.Params, fresh: Adapter, steps: int) -> Adapter:
     return {path: room(path, entry) for path, entry in fresh.items()}
 
 
-def _stack_next(params: models.Params, trained: Adapter, fresh: Adapter, step: int) -> Adapter:
+def _stack_next(params: models.Params, trained: Adapter, make: Fresh, step: int) -> Adapter:
+    fresh = make()
+
     def one(path: str, entry: dict[str, jax.Array]) -> dict[str, jax.Array]:
         rank = entry["a"].shape[-1]
         at = slice(step * rank, (step + 1) * rank)
@@ -89,9 +104,7 @@ def _leaf(params: models.Params, path: str) -> jax.Array:
     return found
 
 
-_merge = jax.jit(_merged_next, static_argnames="step")  # so that the kernels are not there several times over
-
-MERGED = Weights("merged", _merged_start, _merge)
+MERGED = Weights("merged", _merged_start, _merged_next)
 """A fresh adapter each step, merged into the sequence's own kernels and thereby rounded to the model's dtype, as the
 reference does. N copies of the adapted kernels: for small models."""
 
@@ -99,7 +112,7 @@ STACK = Weights("stack", _stack_start, _stack_next)
 """A fresh adapter each step on top of all earlier ones, which are kept, frozen and exact, as factors: `steps - 1` times
 the rank. In float32 the same model as `MERGED`."""
 
-PERSISTENT = Weights("persistent", lambda params, fresh, steps: fresh, lambda params, trained, fresh, step: trained)
+PERSISTENT = Weights("persistent", lambda params, fresh, steps: fresh, lambda params, trained, make, step: trained)
 """One adapter (or copy of all weights) of each sequence that every step trains on."""
 
 KINDS: dict[str, Weights] = {kind.name: kind for kind in (MERGED, PERSISTENT, STACK)}

@@ -49,7 +49,7 @@ def run(model, passages, settings, seed, place, merge=True):
 
 def write(model, passage, edits, seed, place, step):
     """One edit, from the key that the sequence and the step have."""
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), place), step)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), 0), place), step)
     prompt = edit_prompt(passage, edits.kind)
     out = generation.generate(
         model.params,
