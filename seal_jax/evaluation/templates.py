@@ -104,23 +104,22 @@ def chat(tokenizer: Any, system: str, user: str) -> str:
 
     Where the format refuses a system turn (Gemma 2, early Mistral), its text stands before the user's. Models that
     think before they answer are asked not to. A BOS that the tokenizer would add again on encoding is left out.
-    Raises ValueError for a tokenizer without a chat template.
+    Raises ValueError for a tokenizer without a chat template, or whose template refuses both.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise ValueError("this tokenizer has no chat template; use the base form of the prompt (leave out chat)")
-    from jinja2 import TemplateError
-
-    try:
-        text = _formatted(tokenizer, Turns(system, user))
-    except TemplateError as error:
-        if not system:
-            raise ValueError(f"the tokenizer's chat template refuses a user turn: {error}") from None
-        text = _formatted(tokenizer, Turns("", f"{system}\n\n{user}"))
+    text = _formatted(tokenizer, Turns(system, user))
     bos = tokenizer.bos_token
     return text.removeprefix(bos) if bos and tokenizer.encode("")[:1] == [tokenizer.bos_token_id] else text
 
 
 def _formatted(tokenizer: Any, turns: Turns) -> str:
-    return tokenizer.apply_chat_template(
-        turns.messages(), tokenize=False, add_generation_prompt=True, enable_thinking=False
-    )
+    from jinja2 import TemplateError
+
+    how = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
+    try:
+        return tokenizer.apply_chat_template(turns.messages(), **how)
+    except TemplateError as error:
+        if turns.system:
+            return _formatted(tokenizer, Turns("", f"{turns.system}\n\n{turns.user}"))
+        raise ValueError(f"the tokenizer's chat template refuses the prompt: {error}") from None

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from jinja2 import TemplateError
 
 from seal_jax.data import Passage
+from seal_jax.data.worlds.tokenizer import build
 from seal_jax.evaluation import answer_prompt, chat, fill, load_template
 from seal_jax.seal.edits import KINDS, edit_prompt
 
@@ -96,8 +97,9 @@ def test_a_format_without_system_turns():
     """As that of Gemma 2: what the system turn says stands before the user's."""
     prompt = answer_prompt("T", "Q?", tokenizer=ChatTokenizer(refuses=folds_system))
     assert re.fullmatch(r"\[user\]Answer .+\.\n\nTopic: T\nQ\?\[model\]", prompt)
-    with pytest.raises(ValueError, match="refuses a user turn: System role not supported"):
-        chat(ChatTokenizer(refuses=lambda _: True), "", "Hello")
+    for system in ("", "Be brief."):
+        with pytest.raises(ValueError, match="chat template refuses the prompt: System role not supported"):
+            chat(ChatTokenizer(refuses=lambda _: True), system, "Hello")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "plain"])
@@ -143,3 +145,28 @@ def test_a_tokenizer_without_a_chat_template():
     tokenizer.chat_template = None
     with pytest.raises(ValueError, match="no chat template"):
         answer_prompt("T", "Q?", tokenizer=tokenizer)
+
+
+# The structure of released formats: ChatML with thinking (Qwen3), and one that refuses a system turn (Gemma 2).
+THINKING = """{%- for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{%- endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}
+{%- if enable_thinking is defined and enable_thinking is false %}{{ '<think>\n\n</think>\n\n' }}{%- endif %}
+{%- endif %}"""
+NO_SYSTEM = """{{ bos_token }}{% if messages[0]['role'] == 'system' %}
+{{ raise_exception('System role not supported') }}{% endif %}
+{%- for m in messages %}{{ '<start>' + m.role + '\n' + m.content + '<end>\n' }}{%- endfor %}
+{%- if add_generation_prompt %}{{ '<start>model\n' }}{%- endif %}"""
+
+
+def test_formats_of_real_tokenizers():
+    tokenizer = build()
+    tokenizer.chat_template = THINKING
+    asked = "Topic: T\nQ?"
+    prompt = answer_prompt("T", "Q?", tokenizer=tokenizer)
+    assert prompt.startswith("<|im_start|>system\nAnswer")
+    assert prompt.endswith(f"<|im_start|>user\n{asked}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    tokenizer.chat_template, tokenizer.bos_token = NO_SYSTEM, "<bos>"
+    prompt = answer_prompt("T", "Q?", tokenizer=tokenizer)
+    assert re.fullmatch(r"<bos><start>user\nAnswer .+\.\n\nTopic: T\nQ\?<end>\n<start>model\n", prompt)
+    edit = edit_prompt(Passage("T", "C", ()), "no-prompt", tokenizer=tokenizer)
+    assert edit == "<bos><start>user\nT\nC<end>\n<start>model\n"
