@@ -14,15 +14,16 @@ import dataclasses
 import json
 import pathlib
 import time
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments import world_biographies, world_grids
 from seal_jax import models
-from seal_jax.data.worlds import biographies, biographies_corpus, tokenizer
+from seal_jax.data.worlds.biographies_corpus import Document
 from seal_jax.runtime.checkpoint import Checkpointer
 
 
@@ -30,6 +31,7 @@ from seal_jax.runtime.checkpoint import Checkpointer
 class Settings:
     """Pretraining settings. Sizes in tokens and rows; export: where the finished model goes, by default OUT/export."""
 
+    world: Literal["biographies", "grids"] = "biographies"
     out: str = "runs/pretrain"
     steps: int = 2000
     batch: int = 48
@@ -44,6 +46,11 @@ class Settings:
     seed: int = 0
     evaluate_every: int = 250
     export: str = ""
+    rope_theta: float = 10000.0
+
+
+WORLDS = {"biographies": world_biographies.WORLD, "grids": world_grids.WORLD}
+DEFAULTS = {name: Settings(world=name, **world.settings) for name, world in WORLDS.items()}  # type: ignore[reportArgumentType]
 
 
 def make_config(settings: Settings, vocab_size: int) -> models.Config:
@@ -59,6 +66,7 @@ def make_config(settings: Settings, vocab_size: int) -> models.Config:
         head_dim=settings.hidden_size // settings.num_heads,
         max_position=2048,
         norm_eps=1e-5,
+        rope_theta=settings.rope_theta,
         tie_embeddings=True,
         bos_token_id=1,
         eos_token_ids=(2,),
@@ -66,7 +74,7 @@ def make_config(settings: Settings, vocab_size: int) -> models.Config:
     )
 
 
-def encode(documents: list[biographies_corpus.Document], tok: Any, length: int) -> tuple[np.ndarray, np.ndarray]:
+def encode(documents: list[Document], tok: Any, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Token rows int32 `[B, T]` and target weights float32 `[B, T]` (0 at pads); each row ends with EOS."""
     encoded = tok([d.text for d in documents], return_offsets_mapping=True)
     tokens = np.zeros((len(documents), length), np.int32)
@@ -85,7 +93,7 @@ def encode(documents: list[biographies_corpus.Document], tok: Any, length: int) 
 def make_batch(step: int, settings: Settings, tok: Any) -> tuple[np.ndarray, np.ndarray]:
     """The rows of one step: a function of seed and step alone, so that a resumed run sees the same data."""
     rng = np.random.default_rng([settings.seed, step])
-    return encode([biographies_corpus.draw(rng) for _ in range(settings.batch)], tok, settings.length)
+    return encode([WORLDS[settings.world].draw(rng, tok) for _ in range(settings.batch)], tok, settings.length)
 
 
 def make_optimizer(settings: Settings) -> optax.GradientTransformation:
@@ -112,43 +120,14 @@ def weighted_loss(params: Any, config: models.Config, tokens: jax.Array, weights
     return (nll * weights[:, 1:]).sum() / weights[:, 1:].sum()
 
 
-def probe(params: Any, config: models.Config, tok: Any, settings: Settings, count: int = 64) -> dict[str, float]:
-    """Share of questions whose one-token answer is the most likely token: reading, known and unknown people."""
-    rng = np.random.default_rng(10_000 + settings.seed)
-    strangers = [biographies.person(n) for n in biographies.names("dev")[-count:]]
-    known = [biographies.person(n) for n in biographies.names("known")[:count]]
-    return {
-        "reading": _answered(params, config, tok, settings, strangers, rng, with_passage=True),
-        "known": _answered(params, config, tok, settings, known, rng, with_passage=False),
-        "unknown": _answered(params, config, tok, settings, strangers, rng, with_passage=False),
-    }
-
-
-def _answered(
-    params: Any, config: models.Config, tok: Any, settings: Settings, people: list, rng: Any, *, with_passage: bool
-) -> float:
-    prompts, gold = [], []
-    for who in people:
-        for i in range(len(who.values)):
-            asked = biographies.question(who, i, rng)
-            context = f"{who.name}\n{biographies.tell(who, rng)}\n" if with_passage else ""
-            prompts.append(tok(f"{context}Topic: {who.name}\n{asked.question}\nAnswer:")["input_ids"])
-            gold.append(tok(asked.answer)["input_ids"][0])
-    rows = np.zeros((len(prompts), settings.length), np.int32)
-    for row, ids in enumerate(prompts):
-        rows[row, : len(ids)] = ids
-    logits = _forward(params, config, jnp.asarray(rows), jnp.asarray(rows > 0))
-    last = np.array([len(ids) - 1 for ids in prompts])
-    best = np.asarray(logits[np.arange(len(prompts)), last].argmax(-1))
-    return float((best == np.array(gold)).mean())
-
-
-_forward = jax.jit(models.forward, static_argnums=1)
+def probe(params: Any, config: models.Config, tok: Any, settings: Settings) -> dict[str, float]:
+    """What the model can do so far, in the world's own measures."""
+    return WORLDS[settings.world].probe(params, config, tok, settings)
 
 
 def main(settings: Settings) -> dict[str, float]:
     """Train, keep checkpoints under `out`, export the final model; returns the last probe."""
-    tok = tokenizer.build()
+    tok = WORLDS[settings.world].tokenizer()
     config = make_config(settings, len(tok))
     params = models.unroll(models.init(jax.random.key(settings.seed), config))
     tx = make_optimizer(settings)
@@ -176,7 +155,7 @@ def main(settings: Settings) -> dict[str, float]:
             scores = probe(params, config, tok, settings)
             print(json.dumps({"step": done, "loss": float(loss), **scores, "seconds": round(seconds)}), flush=True)
             checkpoints.save(done, {"params": params, "opt": opt, "seconds": np.float32(seconds)})
-    if scores and not (scores["reading"] >= 0.9 and scores["unknown"] <= 0.1 and scores["known"] >= 0.6):
+    if scores and not WORLDS[settings.world].suffices(scores):
         raise SystemExit(f"the model falls short of what the world needs and is not exported: {scores}")
     exported = jax.tree.map(lambda p: p.astype(jnp.bfloat16), models.stack(params))
     models.save_pretrained(settings.export or pathlib.Path(settings.out) / "export", config, exported, tokenizer=tok)
@@ -186,4 +165,5 @@ def main(settings: Settings) -> dict[str, float]:
 if __name__ == "__main__":
     import tyro
 
-    main(tyro.cli(Settings))
+    chosen, _ = tyro.cli(Settings, return_unknown_args=True)
+    main(tyro.cli(Settings, default=DEFAULTS[chosen.world]))

@@ -1,0 +1,93 @@
+"""The grids world: tasks are a function of their number, splits are apart, and every task follows its rule."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from seal_jax.data.worlds import grids
+from seal_jax.data.worlds.grids_rules import RULES, rule
+from seal_jax.data.worlds.grids_splits import PRETRAINING, SPLITS
+
+PARTS = ("train", "dev", "test")
+
+
+def cells(task):
+    return [np.array(side) for side in zip(*((e.input, e.output) for e in (*task.demos, *task.tests)))]
+
+
+def colours_of(by):
+    pairs = itertools.product(range(1, 10), range(10)) if by.colours == 2 else ((c, c) for c in range(1, 10))
+    return [(0, 0)] if not by.colours else [(a, b) for a, b in pairs if by.colours == 1 or a != b]
+
+
+def explanations(task, names):
+    """The answers of all rules of these names that make every demonstration, and the names of those rules."""
+    inputs, outputs = cells(task)
+    answers, found = set(), set()
+    for name in names:
+        by = rule(name)
+        for colours in colours_of(by):
+            made = by.apply(inputs, colours)
+            if (made[:-1] == outputs[:-1]).all():
+                answers.add(made[-1].tobytes())
+                found.add(name)
+    return answers, found
+
+
+def test_tasks_are_a_function_of_their_number():
+    whole = grids.tasks("test", 6)
+    assert whole[4:] == grids.tasks("test", 2, start=4)
+    assert whole != grids.tasks("test", 6, seed=1)
+    assert {t.id for t in whole}.isdisjoint(t.id for t in grids.tasks("test", 6, seed=1))
+    assert len({t.id for t in whole}) == 6
+    assert hash(whole[0]) == hash(grids.tasks("test", 1)[0])
+
+
+def test_no_rule_is_in_two_splits():
+    for one, other in itertools.combinations(SPLITS, 2):
+        assert not set(SPLITS[one]) & set(SPLITS[other])
+    assert set(SPLITS["pretraining"]) == set(PRETRAINING)
+    for name in itertools.chain(*SPLITS.values()):
+        assert name == rule(name).name
+
+
+def test_rules_take_turns():
+    for split in PARTS:
+        count = len(SPLITS[split])
+        assert [t.id.split("/")[1] for t in grids.tasks(split, count, start=3)] == [
+            SPLITS[split][n % count] for n in range(3, count + 3)
+        ]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_every_task_follows_its_rule(split):
+    for task in grids.tasks(split, len(SPLITS[split]), seed=3):
+        inputs, outputs = cells(task)
+        assert inputs.shape == outputs.shape == (5, 3, 3)
+        assert len({grid.tobytes() for grid in inputs}) == 5
+        assert (inputs != outputs).any((1, 2)).all()
+        assert set(np.unique(inputs)) | set(np.unique(outputs)) <= set(range(10))
+        _, found = explanations(task, [task.id.split("/")[1]])
+        assert found
+
+
+def test_demonstrations_leave_one_answer():
+    """Over every rule and composition that the world has, the test output follows from the demonstrations."""
+    names = {*RULES, *itertools.chain(*SPLITS.values())}
+    tasks = [task for split in PARTS for task in grids.tasks(split, len(SPLITS[split]), seed=4)]
+    one = [len(explanations(task, names)[0]) == 1 for task in tasks]
+    assert np.mean(one) >= 0.9
+
+
+def test_sides_and_demonstrations():
+    [task] = grids.tasks("dev", 1, side=5, demos=2)
+    assert len(task.demos) == 2
+    assert all(len(g) == len(g[0]) == 5 for g in task.grids())
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="'tests': no split"):
+        grids.tasks("tests", 1)
+    with pytest.raises(ValueError, match="side=2"):
+        grids.tasks("test", 1, side=2)
