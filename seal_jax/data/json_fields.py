@@ -10,6 +10,9 @@ from typing import Any
 Row = tuple[str, Any]
 """Where an item is ("data.json: item 3"), and the item."""
 
+WORDS = {dict: "an object", list: "a list", str: "a string", int: "an integer", bool: "true or false"}
+"""JSON's names of types, for messages."""
+
 
 def read_text(path: pathlib.Path, expected: str = "JSON") -> str:
     """The text of a file, without a byte-order mark.
@@ -64,9 +67,9 @@ def rows_of(loaded: Any, path: pathlib.Path, expected: str) -> list[Row]:
 
 
 def get(item: Any, key: str, kind: type, where: str) -> Any:
-    """`item[key]`, which has to be a `kind`; ValueError starting with `where` for no object, no such key, another type.
+    """`item[key]`, which has to be a `kind` (of WORDS); True and False are no integers.
 
-    True and False are no numbers.
+    ValueError starting with `where` if `item` is no object, has no such key, or a value of another type.
     """
     if not isinstance(item, dict):
         raise ValueError(f"{where}: expected an object with the key {key!r}, not {named(item)}")
@@ -74,7 +77,7 @@ def get(item: Any, key: str, kind: type, where: str) -> Any:
         raise ValueError(f"{where}: missing key {key!r} (found: {', '.join(item) or 'no keys'})")
     value = item[key]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
-        raise ValueError(f"{where}: {key!r} should be a {kind.__name__}, not {shown(value)}")
+        raise ValueError(f"{where}: {key!r} should be {WORDS[kind]}, not {shown(value)}")
     return value
 
 
@@ -99,15 +102,12 @@ def number(value: Any, where: str) -> float:
 def shown(value: Any) -> str:
     """A value in a message: the start of its repr, without writing out a long one."""
     if isinstance(value, (list, dict)):
-        return f"a {type(value).__name__} of {len(value)}"
+        return f"{WORDS[type(value)]} of {len(value)}"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**30:
         return "a number beyond 1e30"
     return f"{value!r:.60}"
 
 
 def named(value: Any) -> str:
-    """The kind of a value in a message: "a list", "an int", "null"."""
-    if value is None:
-        return "null"
-    kind = type(value).__name__
-    return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"
+    """The kind of a value in a message: "a list", "an object", "null"."""
+    return "null" if value is None else WORDS.get(type(value), "a number")

@@ -24,9 +24,16 @@ class Completion(NamedTuple):
     stored: reward.Stats
 
     def stats(self) -> reward.Stats:
-        """The statistics of the verdicts; where there are none, the stored ones."""
-        computed = reward.completion_stats(self.baseline, self.adapted)
-        return self.stored if math.isnan(computed["adapter_mean"]) else computed
+        """The statistics of the verdicts; where there are none, the stored ones.
+
+        ValueError if these are needed, and one of them is no accuracy.
+        """
+        if self.from_verdicts():
+            return reward.completion_stats(self.baseline, self.adapted)
+        for key, value in self.stored.items():
+            if abs(value) > 1 or (value < 0 and key != "gain_mean"):
+                raise ValueError(f"{self.where}, stats: {key!r} is {value}; expected an accuracy, 0 to 1")
+        return self.stored
 
     def from_verdicts(self) -> bool:
         """Whether `stats` are those of verdicts."""
@@ -141,25 +148,24 @@ def _completion(item: Any, where: str) -> Completion:
     for number, question in enumerate(questions):
         here = f"{where}, question {number}"
         before, after = runs.setdefault(json_fields.get(question, "rep", int, here), ([], []))
-        before.append(verdict(question, "baseline_correct", here))
-        after.append(verdict(question, "adapter_correct", here))
+        before.append(_verdict(question, "baseline_correct", here))
+        after.append(_verdict(question, "adapter_correct", here))
     return Completion(where, [before for before, _ in runs.values()], [after for _, after in runs.values()], stored)
 
 
-def verdict(item: Any, key: str, where: str) -> bool | None:
-    """A verdict: true, false, or null for ungraded; 1 and 0 are taken as well. ValueError for anything else."""
-    if isinstance(item, dict) and item.get(key, False) is None:
-        return None
-    return as_verdict(json_fields.get(item, key, object, where), f"{where}: {key!r}")
-
-
 def as_verdict(value: Any, where: str) -> bool | None:
-    """`verdict` of a value that is at hand."""
+    """A verdict: true, false, or null for ungraded; 1 and 0 are taken as well. ValueError for anything else."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, (int, float)) and value in (0, 1):
         return bool(value)
     raise ValueError(f"{where} should be true, false or null, not {json_fields.shown(value)}")
+
+
+def _verdict(question: dict[str, Any], key: str, where: str) -> bool | None:
+    if key not in question:
+        raise ValueError(f"{where}: missing key {key!r} (found: {', '.join(question)})")
+    return as_verdict(question[key], f"{where}: {key!r}")
 
 
 def _object(item: Any, key: str, where: str) -> dict[str, Any]:

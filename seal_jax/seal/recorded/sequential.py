@@ -118,6 +118,8 @@ def _matrix(value: Any, key: str, items: int | None, where: str) -> np.ndarray:
             raise ValueError(f"{here} should be a list of {n} numbers, not {json_fields.shown(row)}")
         for i in range(n if r == 0 else r):
             found[r, i] = json_fields.number(row[i], f"{here}, column {i}")
+            if not 0 <= found[r, i] <= 1 and not np.isnan(found[r, i]):
+                raise ValueError(f"{here}, column {i} is {found[r, i]}; expected an accuracy, 0 to 1")
     return found
 
 

@@ -144,8 +144,12 @@ def test_cells_beyond_the_edits_may_be_anything_and_others_null(save):
         ({"n_datapoints": 3}, "'mean_over_sequences' has 3 rows; expected one more than the 3 items"),
         ({"n_sequences": 0}, "'n_sequences' is 0; expected 1 or more"),
         ({"std_over_sequences": [[1, 2], [3]]}, "'std_over_sequences' has 2 rows"),
-        ({"mean_over_sequences": [[1, 2], [3], [4, 5]]}, "row 1 should be a list of 2 numbers, not a list of 1"),
-        ({"mean_over_sequences": [[1, "x"], [3, 0], [4, 5]]}, "row 0, column 1 should be a number or null, not 'x'"),
+        (
+            {"mean_over_sequences": [[0.1, 0.2], [0.3], [0.4, 0.5]]},
+            "row 1 should be a list of 2 numbers, not a list of 1",
+        ),
+        ({"mean_over_sequences": [[1, "x"], [1, 0], [1, 1]]}, "row 0, column 1 should be a number or null, not 'x'"),
+        ({"mean_over_sequences": [[1, 50], [1, 0], [1, 1]]}, "row 0, column 1 is 50.0; expected an accuracy, 0 to 1"),
     ],
 )
 def test_bad_summaries(save, change, problem):
