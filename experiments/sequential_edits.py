@@ -26,6 +26,7 @@ METHODS = {
     "merged": Method(MERGED),
     "persistent": Method(PERSISTENT),
     "merged, replay": Method(MERGED, replay=uniform_replay(8)),
+    "merged, first edits": Method(MERGED),  # written by the model before any edit, not by what became of it
 }
 COLUMNS = ("base", "la", "op", "forgetting_last", "gain", "final_gain")
 
@@ -52,12 +53,14 @@ def main(args: Arguments) -> None:
         for i in range(args.rounds):  # the rounds of `seal-jax demo`
             taught = biographies.passages("train", demo.PASSAGES, args.seed, start=i * demo.PASSAGES)
             model, _ = knowledge.train_round(run, f"round_{i + 1}", model, taught, demo.SETTINGS, args.seed)
-        found = {
-            name: sequential.run_sequences(
-                run, name.replace(", ", "_"), model, drawn, demo.SETTINGS, args.seed, method
+        written = knowledge.write(run, "first_edits", model, [p for s in drawn for p in s], demo.SETTINGS, args.seed)
+        first = [written[i : i + args.steps] for i in range(0, len(written), args.steps)]
+        found = {}
+        for name, method in METHODS.items():
+            stage, edits = name.replace(", ", "_").replace(" ", "_"), first if name.endswith("first edits") else None
+            found[name] = sequential.run_sequences(
+                run, stage, model, drawn, demo.SETTINGS, args.seed, method, edits
             ).matrices
-            for name, method in METHODS.items()
-        }
         summaries = {name: metrics.summary(m) for name, m in found.items()}
         means = {name: metrics.mean_matrix(m)[0] for name, m in found.items()}
         title = f"Accuracy on each of {args.steps} people, mean of {args.sequences} sequences"

@@ -71,15 +71,22 @@ def run_sequences(
     settings: Settings,
     seed: int = 0,
     method: Method = Method(),  # noqa: B008
+    edits: Sequence[Sequence[str]] | None = None,
 ) -> Found:
     """Run all sequences, `settings.inner.at_once` in one program; steps that the run has finished are not run again.
 
+    edits: `[sequence][step]`, written by anyone; by default each step's weights write their own.
     A sequence's draws depend on (seed, its place, step) alone. Of `settings`, edits, inner and answering are used.
-    Raises ValueError for sequences of different lengths, or naming a passage that does not fit the model's context.
+    Raises ValueError for sequences or edits of different lengths, or naming a passage that does not fit the model's
+    context.
     """
     steps = {len(s) for s in sequences}
     if len(steps) != 1 or not min(steps):
         raise ValueError(f"sequences have {sorted(steps) or 'no'} passages: give equally many of each, at least one")
+    if edits is not None and [len(e) for e in edits] != [len(s) for s in sequences]:
+        raise ValueError(
+            f"edits of {[len(e) for e in edits]} steps: give one for each of the {min(steps)} of a sequence"
+        )
     unique = list(dict.fromkeys(p for s in sequences for p in s))
     policy.check_context(model, unique, settings.edits)
     settings = dataclasses.replace(settings, answering=kept_in(run, settings.answering))
@@ -89,7 +96,7 @@ def run_sequences(
 
     def compute() -> list[list[dict[str, Any]]]:
         with progress(name, len(sequences) * min(steps)) as advance:
-            make = partial(Chunk, run, name, model, sequences, settings, seed, method, grader)
+            make = partial(Chunk, run, name, model, sequences, settings, seed, method, grader, edits)
             return [row for chunk in chunks for row in make(chunk).steps(advance)]
 
     rows = run.stage(f"{name}/steps", compute)

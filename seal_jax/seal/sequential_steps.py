@@ -51,6 +51,7 @@ class Chunk(NamedTuple):
     seed: int
     method: Method
     grader: Grader
+    given: Sequence[Sequence[str]] | None
     members: Members
 
     def steps(self, advance: Callable[[int], None]) -> list[list[dict[str, Any]]]:

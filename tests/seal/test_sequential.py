@@ -152,6 +152,17 @@ def test_what_is_put_in_is_used(tiny, drawn, settings, tmp_path, merged):
     assert found.edits != merged[0].edits
 
 
+def test_edits_that_are_given(tiny, drawn, settings, tmp_path, merged):
+    """The edits that the sequences wrote themselves, given to them, teach the same; those of others do not."""
+    with Run(tmp_path, {}) as made:
+        found = sequential.run_sequences(made, "seq", tiny, drawn, settings, SEED, edits=merged[0].edits)
+        assert read_json(tmp_path / "stages/seq/steps.json")["value"] == merged[1]
+        assert found.edits == merged[0].edits
+        with pytest.raises(ValueError, match=r"edits of \[3, 3, 2\] steps: give one for each of the 3"):
+            wrong = [*merged[0].edits[:2], merged[0].edits[2][:2]]
+            sequential.run_sequences(made, "seq", tiny, drawn, settings, SEED, edits=wrong)
+
+
 def test_a_loss_that_is_put_in(tiny, drawn, settings, tmp_path):
     """A loss without a gradient leaves the model as it is."""
     flat = lambda params, config, batch, key: 0.0 * training.causal_lm(params, config, batch)  # noqa: E731
