@@ -24,9 +24,9 @@ from seal_jax.seal.sequential_weights import MERGED, PERSISTENT
 
 METHODS = {
     "merged": Method(MERGED),
+    "merged, first edits": Method(MERGED),  # written by the model before any edit, not by what became of it
     "persistent": Method(PERSISTENT),
     "merged, replay": Method(MERGED, replay=uniform_replay(8)),
-    "merged, first edits": Method(MERGED),  # written by the model before any edit, not by what became of it
 }
 COLUMNS = ("base", "la", "op", "forgetting_last", "gain", "final_gain")
 

@@ -158,8 +158,8 @@ def test_edits_that_are_given(tiny, drawn, settings, tmp_path, merged):
         found = sequential.run_sequences(made, "seq", tiny, drawn, settings, SEED, edits=merged[0].edits)
         assert read_json(tmp_path / "stages/seq/steps.json")["value"] == merged[1]
         assert found.edits == merged[0].edits
+        wrong = [*merged[0].edits[:2], merged[0].edits[2][:2]]
         with pytest.raises(ValueError, match=r"edits of \[3, 3, 2\] steps: give one for each of the 3"):
-            wrong = [*merged[0].edits[:2], merged[0].edits[2][:2]]
             sequential.run_sequences(made, "seq", tiny, drawn, settings, SEED, edits=wrong)
 
 
