@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pathlib
-from typing import Literal
+from typing import Any, Literal
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -52,6 +52,13 @@ def file_sha256(path: pathlib.Path | None) -> str | None:
         return None
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def config_of(command: RunOptions, **files: pathlib.Path | None) -> dict[str, Any]:
+    """The settings of a run: the command's arguments, and what is in its input files."""
+    from seal_jax.runtime.files import to_plain
+
+    return {**to_plain(command), **{f"{name}_sha256": file_sha256(path) for name, path in files.items()}}
 
 
 def check_mesh_text(mesh: str) -> None:

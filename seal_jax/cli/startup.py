@@ -87,14 +87,29 @@ def announce_seal(
     rounds: of training; 0 trains no policy. Raises DoesNotFitError, naming the number, for a stage whose weights and
     optimizer state exceed the memory of a device, and for more files than the disk takes.
     """
+    from seal_jax.seal import sizes
+
+    texts = sizes.longest(opened.tokenizer, passages, settings)
+    found = sizes.footprint(opened.checkpoint.config, settings, dtype, texts, opened.axes)
+    happens = {"writing edits": writing, "the inner loop": trying, "answering": trying, "the policy update": rounds}
+    found = found._replace(needs=[need for need in found.needs if happens[need.name]])
+    announce(opened, found, dtype, out, settings.inner.at_once if trying else 0, rounds, export)
+
+
+def announce(
+    opened: Opened,
+    found: Footprint,
+    dtype: str,
+    out: pathlib.Path,
+    at_once: int,
+    rounds: int = 0,
+    export: bool = False,
+) -> None:
+    """Print a footprint on standard error, and raise as `announce_seal` does. at_once: edits in one program, if any."""
     from seal_jax.runtime import resources
     from seal_jax.seal import sizes
 
-    config, axes = opened.checkpoint.config, opened.axes
-    texts = sizes.longest(opened.tokenizer, passages, settings)
-    found = sizes.footprint(config, settings, dtype, texts, axes)
-    happens = {"writing edits": writing, "the inner loop": trying, "answering": trying, "the policy update": rounds}
-    needs = [need for need in found.needs if happens[need.name]]
+    config, axes, needs = opened.checkpoint.config, opened.axes, found.needs
     disk = sizes.disk_bytes(found, rounds, export)
     available = resources.device_memory()
     warnings = resources.check_memory(needs, available)
@@ -103,7 +118,7 @@ def announce_seal(
     size = resources.gib
     lines = [
         f"model: {config.model_type}, {found.parameters:,} parameters, {size(found.weights)} of {dtype} on each device",
-        *([_adapter_line(found, settings, rounds)] if trying else []),
+        *([_adapter_line(found, at_once, rounds)] if at_once else []),
         f"mesh: {device_text(axes)}",
         f"memory: about {size(most.about)} on each device at the most ({most.name})"
         + (f", of {size(available)}" if available is not None else ""),
@@ -113,12 +128,12 @@ def announce_seal(
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 
-def _adapter_line(found: Footprint, settings: Settings, rounds: int) -> str:
+def _adapter_line(found: Footprint, at_once: int, rounds: int) -> str:
     from seal_jax.runtime.resources import gib
 
     policy = f"; {found.policy_adapter:,} of the policy" if rounds else ""
     each = f"{found.inner_adapter:,} numbers an edit ({gib(4 * found.inner_adapter)})"
-    return f"adapters: {each}, up to {settings.inner.at_once} at once{policy}"
+    return f"adapters: {each}, up to {at_once} at once{policy}"
 
 
 def device_text(axes: Mapping[str, int]) -> str:

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-ORDER = ("base", "other_passage", "passage_only", "random_edits")
+ORDER = ("base", "icl_single", "icl", "other_passage", "passage_only", "random_edits", "random_configs")
 LAST = ("with_passage", "oracle")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from seal_jax import generation, models
 from seal_jax.data.arc import Task
-from seal_jax.seal.arc.edits import GROUPS, STRATEGIES, EditConfig, Refused, edit_prompt, parse_edit
+from seal_jax.seal.arc.edits import GROUPS, STRATEGIES, EditConfig, Refused, parse_edit
 from seal_jax.seal.arc.texts import Texts, task_number
 from seal_jax.seal.arc.trials import Trial, admitted
 from seal_jax.seal.inner_loop import Memory, Store
@@ -25,13 +25,6 @@ class Written(NamedTuple):
     text: str
     edit: EditConfig | Refused
     refused: list[str]
-
-
-def prompts(tasks: Sequence[Task], texts: Texts) -> list[str]:
-    """The edit prompt of every task, in the tokenizer's chat form if the settings say so."""
-    edits = texts.settings.edits
-    tokenizer = texts.tokenizer if edits.chat else None
-    return [edit_prompt(task, edits.template, tokenizer) for task in tasks]
 
 
 def write_edits(
@@ -51,7 +44,7 @@ def write_edits(
     """
     store = Memory() if store is None else store
     edits = texts.settings.edits
-    encoded = [_encoded(prompt, task, texts) for prompt, task in zip(prompts(tasks, texts), tasks)]
+    encoded = [_encoded(task, texts) for task in tasks]
     written = {(i, k): Written("", Refused("nothing was drawn"), []) for i in range(len(tasks)) for k in range(count)}
     open_ = sorted(written, key=lambda ik: (len(encoded[ik[0]]), ik))
     params = models.unroll(model.params)
@@ -118,10 +111,9 @@ def cloning_rows(
     tasks: Sequence[Task], written: Sequence[Sequence[Written]], rewards: Sequence[Sequence[float]], texts: Texts
 ) -> list[dict[str, str]]:
     """`{"prompt", "completion"}` of every edit with reward 1: the released rule, in which equal edits count each."""
-    asked = prompts(tasks, texts)
     return [
-        {"prompt": prompt, "completion": one.text}
-        for prompt, edits, gained in zip(asked, written, rewards)
+        {"prompt": texts.prompt(task), "completion": one.text}
+        for task, edits, gained in zip(tasks, written, rewards)
         for one, reward in zip(edits, gained)
         if reward == 1
     ]
@@ -145,8 +137,8 @@ def _kind(reason: str) -> str:
     return "not JSON" if reason.startswith("not JSON") else re.sub(r"\d[\d.e+-]*", "N", reason)
 
 
-def _encoded(prompt: str, task: Task, texts: Texts) -> list[int]:
-    tokens = list(texts.tokenizer.encode(prompt))
+def _encoded(task: Task, texts: Texts) -> list[int]:
+    tokens = list(texts.tokenizer.encode(texts.prompt(task)))
     if len(tokens) >= texts.context:
         raise ValueError(
             f"task {task.id}: its edit prompt has {len(tokens)} tokens and the model's context is {texts.context}; "

@@ -12,8 +12,11 @@ from seal_jax.data.arc import Messages, Task, messages
 from seal_jax.data.arc.grids import Augmenter
 from seal_jax.data.arc.leave_out import queries, training_tasks
 from seal_jax.evaluation.templates import chat
-from seal_jax.seal.arc.edits import instruction
+from seal_jax.seal.arc.edits import edit_prompt, instruction
 from seal_jax.seal.arc.settings import Settings
+
+MOST_BRIEF = 32
+"""Tokens that an edit takes at the least, about."""
 
 
 class Sequences(NamedTuple):
@@ -79,6 +82,23 @@ class Texts:
         if key not in self._queries:
             self._queries[key] = self._posed(task, augmented)
         return self._queries[key]
+
+    def prompt(self, task: Task) -> str:
+        """What the policy is asked for an edit of a task, in the chat form if the settings say so."""
+        edits = self.settings.edits
+        return edit_prompt(task, edits.template, self.tokenizer if edits.chat else None)
+
+    def obstacle(self, task: Task) -> str | None:
+        """Why a task cannot be worked on within the context, or None: its edit prompt, its training, or its tests."""
+        asked = len(self._ids(self.prompt(task)))
+        if asked + MOST_BRIEF > self.context:
+            return f"its edit prompt takes {asked} tokens of a context of {self.context}"
+        if not self.sequences(task, ()).tokens:
+            return f"no training sequence fits {min(self.context, self.settings.ttt.max_length)} tokens"
+        missing = set(range(len(task.tests))) - set(self.queries(task).tests)
+        if missing:
+            return f"no query of test {min(missing)} fits a context of {self.context} tokens with its answer"
+        return None
 
     def _posed(self, task: Task, augmented: bool) -> Posed:
         how = self.settings.prediction

@@ -1,5 +1,6 @@
 """ARC on a tiny random model with the tokenizer of the worlds: tasks, settings and edits of few shapes."""
 
+import dataclasses
 import pathlib
 
 import jax
@@ -14,7 +15,7 @@ from seal_jax.seal.settings import PolicyUpdate
 
 SETTINGS = Settings(
     edits=Edits(template="arc-edit-plain", chat=False, count=3, tested=1, max_new_tokens=8, attempts=2),
-    ttt=TestTime(rank=2, alpha=4.0, warmup=2, max_sequences=5, at_once=4),
+    ttt=TestTime(rank=2, alpha=4.0, warmup=2, max_sequences=5, at_once=2),
     prediction=Prediction(permute_n=0, max_new_tokens=6),
     policy=PolicyUpdate(rank=2, alpha=4.0, targets=("q_proj",), epochs=2, batch_size=2, schedule="cosine"),
     instruction="",
@@ -50,11 +51,11 @@ def edit(groups=(), strategy=OUTPUT, rate=1e-2, epochs=2):
 
 RESPONSES = (
     edit().to_json(),
-    edit(("basic",), ALL, 2e-2, 1).to_json(),
-    edit(("size",), OUTPUT, 1e-3, 200).to_json(),  # too many steps
+    edit(strategy=ALL, rate=2e-2, epochs=1).to_json(),
+    edit(rate=1e-3, epochs=200).to_json(),  # too many steps
     "{}",
     "not an edit",
-    edit((), ALL, 3e-2, 0).to_json(),
+    edit(strategy=ALL, rate=3e-2, epochs=0).to_json(),
 )
 TRAIN, TEST = [task(n) for n in range(2)], [task(n) for n in range(10, 13)]
 
@@ -70,17 +71,37 @@ def run(folder, settings=SETTINGS, rounds=(TRAIN,)):
     from seal_jax import runtime
     from seal_jax.seal.arc import policy, predict, study, texts
 
-    policy._drawn, judge = drawn, predict.judge
+    write, judge = policy._drawn, predict.judge
 
     def lenient(task, posed, answers, how, single=False):
         found = judge(task, posed, answers, how, single)
         return {**found, "correct": sum(map(len, answers)) % 2 == 0}
 
-    predict.judge = lenient
+    policy._drawn, predict.judge = drawn, lenient
     try:
         with runtime.Run(folder, settings) as run:
             made = texts.Texts(model().tokenizer, 512, settings, SEED)
-            run.finish(study.study(run, model(), rounds, TEST, made, edit(("basic",))))
+            run.finish(study.study(run, model(), rounds, TEST, made, edit(rate=5e-2)))
     finally:
-        predict.judge = judge
+        policy._drawn, predict.judge = write, judge
     return pathlib.Path(folder) / "result.json"
+
+
+def llama_like(tok, loss="reference"):
+    """Texts of a tokenizer that adds a BOS by itself and whose chat form has headers, as Llama's does."""
+    import copy
+
+    from tokenizers.processors import TemplateProcessing
+
+    from seal_jax.seal.arc.texts import Texts
+
+    made = copy.deepcopy(tok)
+    made.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", tok.bos_token_id)]
+    )
+    made.chat_template = (
+        "{{ bos_token }}{% for m in messages %}{% if m['content'] %}{{ m['role'] + '\n' + m['content'] + eos_token }}"
+        "{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'assistant\n' }}{% endif %}"
+    )
+    settings = dataclasses.replace(SETTINGS, ttt=dataclasses.replace(SETTINGS.ttt, loss=loss))
+    return Texts(made, 512, settings, SEED)
