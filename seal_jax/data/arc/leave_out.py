@@ -69,17 +69,15 @@ def training_tasks(
     unknown = set(groups) - set(table)
     if unknown:
         raise ValueError(f"no augmentation group {', '.join(sorted(map(repr, unknown)))}; there are {', '.join(table)}")
-    members = [member for group in table if group in groups for member in table[group]]
+    members = [(m, isinstance(m, TaskAugmenter)) for group in table if group in groups for m in table[group]]
     made: list[Task] = []
     for n in leave_n:
         plain = leave_out(task, n)
-        augmented = (
-            apply(
-                member, one, _generator(task, seed, _AUGMENT, n, index, i) if isinstance(member, TaskAugmenter) else 0
-            )
-            for i, member in enumerate(members)
+        augmented = [
+            apply(member, one, _generator(task, seed, _AUGMENT, n, index, i) if drawn else 0)
+            for i, (member, drawn) in enumerate(members)
             for index, one in enumerate(plain)
-        )
+        ]
         kept = _distinct([*plain, *(one for one in augmented if one is not None)])
         copies = [
             _copied(one, _generator(task, seed, _COPY, n, index, k), bool(members))
