@@ -16,20 +16,21 @@ def read_verdict(reply: str | None) -> bool | None:
     return parse_verdict(reply) if reply is not None and _SAYS_EITHER.search(reply) else None
 
 
-def judge(ask: Callable[[Sequence[Case]], Sequence[str | None]]) -> Grader:
+def judge(ask: Callable[[Sequence[Case]], Sequence[str | None]], *, again: bool = True) -> Grader:
     """The grader that takes the verdict from what `ask` replies to each case; None where it has no reply.
 
     An empty answer is wrong without being asked about, equal cases are asked about once, and a verdict is remembered as
-    long as the grader lives, an ungraded case not.
+    long as the grader lives. again: whether a case without a verdict is asked about when it comes again, because the
+    reply may be another.
     """
-    known: dict[Case, bool] = {}
+    known: dict[Case, bool | None] = {}
 
     def grade(cases: Sequence[Case]) -> list[bool | None]:
         stripped = [case._replace(answer=case.answer.strip()) for case in cases]
         missing = list(dict.fromkeys(case for case in stripped if case.answer and case not in known))
         for case, reply in zip(missing, ask(missing) if missing else ()):
             verdict = read_verdict(reply)
-            if verdict is not None:
+            if verdict is not None or not again:
                 known[case] = verdict
         return [known.get(case) if case.answer else False for case in stripped]
 

@@ -72,7 +72,7 @@ def self_grader(model: models.Model, answering: Answering) -> Grader:
                 replies[i] = text if answering.chat else _first_line(text)
         return replies
 
-    return judge(ask)
+    return judge(ask, again=False)
 
 
 def _first_line(text: str) -> str:

@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from experiments import grader_agreement
 from seal_jax.evaluation import agreement, grading
@@ -37,6 +37,7 @@ def test_agreement_with_recorded_verdicts(files):
     assert max(rows, key=lambda row: row["kappa"])["rule"] == "recall"
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([True, False, None]), st.sampled_from([True, False, None])), min_size=1))
 def test_agreement(pairs):
     """Against the four cells of the table, in numpy."""

@@ -29,7 +29,7 @@ def test_verdicts(reply, verdict):
     assert read_verdict(reply) is verdict
 
 
-def test_each_open_case_is_asked_about_once():
+def test_each_open_case_is_asked_about_again():
     asked = []
 
     def ask(cases):
@@ -61,3 +61,10 @@ def test_what_a_judge_is_shown(tmp_path):
     path.write_text("{question} {answer}")
     with pytest.raises(ValueError, match=r"missing placeholder \{gold\}"):
         judge_prompts(CASES, str(path))
+
+
+def test_a_judge_that_would_say_the_same_is_asked_once():
+    asked = []
+    grade = judge(lambda cases: asked.extend(cases) or ["perhaps"] * len(cases), again=False)
+    assert grade(CASES) == grade(CASES) == [None, None]
+    assert asked == CASES

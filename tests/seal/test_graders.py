@@ -1,8 +1,10 @@
 """Who grades: rules, the model itself, a served model; and what becomes of answers that nobody could grade."""
 
 import dataclasses
+import zlib
 
 import jax
+import micro_study
 import numpy as np
 import pytest
 from oracles.chat_server import ChatServer, says, status
@@ -106,8 +108,8 @@ def test_the_model_as_its_own_judge(tiny, settings, people, monkeypatch):
     [(prompts, options)] = asked
     assert sorted(prompts) == sorted(judge_prompts([cases[0], cases[1], cases[3]]))
     assert (options["max_new_tokens"], options.get("temperature", 0.0)) == (7, 0.0)
-    assert grade(cases[:2]) == [True, False]
-    assert len(asked) == 1
+    assert grade(cases) == [True, False, False, None, None]
+    assert len(asked) == 1  # a greedy reply would be the same again
     monkeypatch.undo()
     assert len(graders.make_grader(long, how)(cases[:2])) == 2  # the real thing, whatever this model says
 
@@ -143,6 +145,33 @@ def test_an_evaluation_by_an_endpoint(tiny, settings, people, tmp_path, serve):
     with Run(tmp_path / "run", {"settings": dataclasses.replace(settings, answering=quicker)}):
         pass  # how an endpoint is asked is no setting of the run
     assert read_json(tmp_path / "run" / "config.json")["settings"]["answering"]["endpoint"]["model"] == "m"
+
+
+@pytest.mark.slow
+def test_a_study_with_a_failing_endpoint(tmp_path, serve, settings):
+    """What could not be graded is left out of every figure, from the trials to the rounds."""
+
+    def act(body):
+        number = zlib.crc32(body["messages"][-1]["content"].encode())
+        return (says("yes"), says("no"), status(500))[number % 3]
+
+    server = serve(act)
+    how = dataclasses.replace(settings, reward="accuracy", answering=by_endpoint(settings, server))
+    result = read_json(micro_study.run(tmp_path / "run", how))
+    stages = tmp_path / "run" / "stages"
+    for name in ("base", "round_0", "round_1"):
+        outcomes = [o["correct"] for o in read_json(stages / "evaluation" / f"{name}.json")["value"]]
+        graded = [[v for v in correct if v is not None] for correct in outcomes]
+        assert result[name]["ungraded"] == sum(correct.count(None) for correct in outcomes)
+        means = [np.mean(g) for g in graded if g]
+        assert result[name]["accuracy"] == (pytest.approx(np.mean(means)) if means else None)
+    assert sum(entry["ungraded"] for entry in result.values() if "ungraded" in entry) > 0
+    trials = [o["correct"] for o in read_json(stages / "round_1" / "trials.json")["value"]]
+    [report] = result["rounds"]
+    assert report["ungraded"] == sum(correct.count(None) for correct in trials)
+    rewards = read_json(stages / "round_1" / "selection.json")["value"]["rewards"]
+    wanted = [[v for v in correct if v is not None] for correct in trials]
+    assert [r for row in rewards for r in row] == [pytest.approx(np.mean(w)) if w else None for w in wanted]
 
 
 def test_trials_are_graded_again_at_the_end(tiny, settings, people, serve):
