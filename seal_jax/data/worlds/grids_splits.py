@@ -26,7 +26,7 @@ HELD_OUT_RULES = (
     *("shift_down", "shift_up", "shift_left", "swap_top", "swap_bottom", "swap_right"),
     *("rotate_90", "rotate_180", "transpose", "reverse_middle"),
     *("spread_bottom", "spread_right", "spread_middle_row", "spread_middle_column"),
-    *("mirror_bottom", "mirror_right", "symmetric_upper", "symmetric_lower", "keep", "negative"),
+    *("mirror_bottom", "mirror_right", "symmetric_upper", "symmetric_lower", "antitranspose", "negative"),
 )
 
 
@@ -36,9 +36,13 @@ def _pairs(firsts: Iterable[str], seconds: Iterable[str]) -> list[str]:
 
 
 HELD_OUT_COMPOSITIONS = (
-    *_pairs(_COLOURS, ("paint_border", "paint_top", "paint_left", "paint_diagonal")),
-    *_pairs(_COPIES, ("recolour", "erase", "paint_diagonal")),
-    *_pairs(_MOVES, ("recolour", "fill", "paint_left")),
+    *_pairs(_MOVES, ("recolour", "exchange", "paint_left", "paint_diagonal")),
+    *_pairs(_COPIES, ("paint_diagonal",)),
+    *_pairs(("spread_top", "spread_left", "mirror_top"), ("paint_left",)),
+    *_pairs(("flip_columns", "shift_right", "swap_left"), ("spread_top", "mirror_top")),
+    *_pairs(("flip_rows",), ("spread_left", "mirror_left", "shift_right", "swap_left")),
+    *("spread_top+mirror_left", "spread_left+mirror_top", "mirror_top+mirror_left"),
+    *_pairs(("exchange",), ("paint_top", "paint_left", "paint_diagonal")),
 )
 
 
