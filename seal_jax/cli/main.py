@@ -22,7 +22,7 @@ COMMANDS: dict[str, str] = {
     "convert": "rewrite a checkpoint or an adapter: another dtype, adapter merged, HF or PEFT layout",
     "plan": "does an experiment fit a TPU slice? its programs compiled for it, without one",
     "bench": "run one of the repository's benchmarks",
-    "seal": "self-edits: write them, train on the best, evaluate (edits, train, evaluate)",
+    "seal": "self-edits: write them, train on the best, evaluate; recorded files (seal --help lists all)",
 }
 """Commands in the order of the help, each a module of this package of the same name."""
 
