@@ -27,9 +27,9 @@ def finished(run: Run, result: Mapping[str, Any]) -> Report:
     from seal_jax.runtime import plots
 
     known = plots.conditions(result)
-    unknown = [name for name, entry in result.items() if isinstance(entry, Mapping) and "accuracy" in entry]
+    scored = [name for name, entry in result.items() if isinstance(entry, Mapping) and "accuracy" in entry]
     rows = []
-    for name in known or unknown:
+    for name in (*known, *(n for n in scored if n not in known)):
         entry = result[name]
         columns = {"accuracy": "accuracy", "± stderr": "stderr", "gold loglik": "loglik", "±": "loglik_stderr"}
         rows.append({"condition": name, **{title: entry[key] for title, key in columns.items() if key in entry}})
