@@ -153,7 +153,9 @@ def _announce_cpt(command: Cpt, opened: Opened, chosen: list[Passage]) -> None:
     found = sizes.footprint(config, settings, command.dtype, texts, opened.axes)
     need, trained = sizes.pretraining(config, command.pretraining, command.dtype, texts, opened.axes)
     writing = [n for n in found.needs if n.name == "writing edits" and command.edits is None]
-    found = found._replace(needs=[*writing, need], inner_adapter=trained)
+    # On disk: the weights of both conditions, and while one trains two checkpoints with the optimizer's moments.
+    disk = found.texts + 4 * trained * (2 + 2 * 3)
+    found = found._replace(needs=[*writing, need], inner_adapter=trained, texts=disk)
     announce(opened, found, command.dtype, command.out, at_once=0)
 
 
@@ -165,4 +167,7 @@ def _announce_sequential(command: Sequential, opened: Opened, chosen: list[Passa
     found = sizes.footprint(config, settings, command.dtype, texts, opened.axes)
     kept = sizes.sequences(config, settings.inner, command.sequential, command.dtype, opened.axes)
     needs = [need for need in found.needs if need.name in ("writing edits", "the inner loop", "answering")]
-    announce(opened, found._replace(needs=[*needs, kept]), command.dtype, command.out, settings.inner.at_once)
+    # On disk: two checkpoints of what a chunk of sequences hands on.
+    disk = found.texts + 2 * (kept.about - kept.sure) * opened.axes["data"] * opened.axes["fsdp"]
+    found = found._replace(needs=[*needs, kept], texts=disk)
+    announce(opened, found, command.dtype, command.out, settings.inner.at_once)

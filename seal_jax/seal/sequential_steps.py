@@ -90,10 +90,9 @@ class Chunk(NamedTuple):
         self, state: dict[str, Any], step: int, lessons: Sequence[Sequence[Lesson]], last: bool
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """One step of all sequences: what the next begins from, and the record of this one."""
-        edits = self.written(state["tree"], step)
-        texts = [
-            self.texts(place, edit, step, past) for place, edit, past in zip(self.members.sequences, edits, lessons)
-        ]
+        places = self.members.sequences
+        edits = [self.given[p][step] for p in places] if self.given else self.written(state["tree"], step)
+        texts = [self.texts(place, edit, step, past) for place, edit, past in zip(places, edits, lessons)]
         tuned, losses, batches, counts = self.trained(state, texts, step)
         asked = [self.asked(tuned.adapter, item) for item in range(step + 1)]
         record = {

@@ -94,7 +94,7 @@ def test_too_few_passages(model, data, tmp_path, capsys):
 
 def test_full_fine_tuning_that_cannot_fit_is_refused(model, data, tmp_path, capsys, monkeypatch):
     """The refusal names the numbers and what to do."""
-    monkeypatch.setattr("seal_jax.runtime.resources.device_memory", lambda: 2_000_000)
+    monkeypatch.setattr("seal_jax.runtime.resources.device_memory", lambda: 1_500_000)
     common = ["--model", model, "--data", str(data), "--out", str(tmp_path / "r"), *SMALL]
     assert main(["seal", "cpt", *common, "--pretraining.method", "full"]) == 2
     assert "--pretraining.method lora" in capsys.readouterr().err

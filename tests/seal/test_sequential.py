@@ -153,12 +153,18 @@ def test_what_is_put_in_is_used(tiny, drawn, settings, tmp_path, merged):
 
 
 def test_edits_that_are_given(tiny, drawn, settings, tmp_path, merged):
-    """The edits that the sequences wrote themselves, given to them, teach the same; those of others do not."""
+    """What sequences wrote themselves, given to them but for one edit, gives the same but for that sequence."""
+    edits = [list(row) for row in merged[0].edits]
+    edits[1][0] = "pet: dog\nfield: law\nprofession: baker"
     with Run(tmp_path, {}) as made:
-        found = sequential.run_sequences(made, "seq", tiny, drawn, settings, SEED, edits=merged[0].edits)
-        assert read_json(tmp_path / "stages/seq/steps.json")["value"] == merged[1]
-        assert found.edits == merged[0].edits
-        wrong = [*merged[0].edits[:2], merged[0].edits[2][:2]]
+        found = sequential.run_sequences(made, "seq", tiny, drawn, settings, SEED, edits=edits)
+        records = read_json(tmp_path / "stages/seq/steps.json")["value"]
+        assert found.edits == edits
+        assert records[1][0]["texts"] == 4
+        for n in (0, 2):
+            np.testing.assert_allclose(likelihoods(records, n)[2], likelihoods(merged[1], n)[2], atol=2e-3)
+        assert np.abs(np.subtract(likelihoods(records, 1)[0], likelihoods(merged[1], 1)[0])).max() > 0.05
+        wrong = [*edits[:2], edits[2][:2]]
         with pytest.raises(ValueError, match=r"edits of \[3, 3, 2\] steps: give one for each of the 3"):
             sequential.run_sequences(made, "seq", tiny, drawn, settings, SEED, edits=wrong)
 
