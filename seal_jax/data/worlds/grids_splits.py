@@ -23,10 +23,8 @@ PRETRAINING: dict[str, float] = {
 """Rules that pretraining shows, with their relative frequency: what is harder to learn is shown more often."""
 
 HELD_OUT_RULES = (
-    *("shift_down", "shift_up", "shift_left", "swap_top", "swap_bottom", "swap_right"),
-    *("rotate_90", "rotate_180", "transpose", "reverse_middle"),
-    *("spread_bottom", "spread_right", "spread_middle_row", "spread_middle_column"),
-    *("mirror_bottom", "mirror_right", "symmetric_upper", "symmetric_lower", "antitranspose", "negative"),
+    *("shift_up", "rotate_180", "transpose", "reverse_top", "reverse_middle", "reverse_right"),
+    *("spread_middle_row", "spread_middle_column", "symmetric_upper", "negative"),
 )
 
 
@@ -36,13 +34,12 @@ def _pairs(firsts: Iterable[str], seconds: Iterable[str]) -> list[str]:
 
 
 HELD_OUT_COMPOSITIONS = (
-    *_pairs(_MOVES, ("recolour", "exchange", "paint_left", "paint_diagonal")),
+    *_pairs(_MOVES, (*_COLOURS, "paint_left", "paint_diagonal", "paint_middle_row", "paint_corners")),
+    *_pairs(("flip_columns", "shift_right", "swap_left"), ("paint_top",)),
     *_pairs(_COPIES, ("paint_diagonal",)),
-    *_pairs(("spread_top", "spread_left", "mirror_top"), ("paint_left",)),
-    *_pairs(("flip_columns", "shift_right", "swap_left"), ("spread_top", "mirror_top")),
-    *_pairs(("flip_rows",), ("spread_left", "mirror_left", "shift_right", "swap_left")),
-    *("spread_top+mirror_left", "spread_left+mirror_top", "mirror_top+mirror_left"),
-    *_pairs(("exchange",), ("paint_top", "paint_left", "paint_diagonal")),
+    *_pairs(("spread_top", "spread_left"), ("paint_left", "paint_middle_row")),
+    *("mirror_top+paint_left", "mirror_left+paint_middle_row"),
+    *("flip_rows+mirror_left", "flip_rows+shift_right", "swap_left+spread_top", "spread_top+mirror_left"),
 )
 
 
