@@ -21,6 +21,7 @@ SETTINGS = Settings(
     inner=Inner(rank=16, alpha=32.0, targets=("all",), learning_rate=3e-3, epochs=5),
     answering=Answering(template="plain", max_new_tokens=8, stop=("\n",)),
     policy=PolicyUpdate(rank=32, alpha=64.0, learning_rate=1e-3, epochs=4, batch_size=10),
+    reward="accuracy",
     seeds=1,
 )
 

@@ -178,7 +178,7 @@ class Settings:
     inner: Inner = Inner()
     answering: Answering = Answering()
     policy: PolicyUpdate = PolicyUpdate()
-    reward: Reward = "accuracy"
+    reward: Reward = "loglik"
     """What selection maximises: "accuracy", "binary" (better than no edit) or "loglik" (of the gold answers)."""
     seeds: int = 3
     """Fine-tunes per edit whose rewards are averaged."""
