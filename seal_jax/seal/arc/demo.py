@@ -21,9 +21,17 @@ CHECKPOINT = pathlib.Path(__file__).parents[2] / "assets" / "grids"
 SETTINGS = Settings(
     edits=Edits(template="arc-edit-plain", count=8, tested=2, temperature=1.0, max_new_tokens=32, rows=128),
     ttt=TestTime(
-        rank=16, alpha=32.0, targets=("all",), warmup=2, max_sequences=32, max_steps=64, max_length=512, at_once=16
+        rank=16,
+        alpha=32.0,
+        targets=("all",),
+        warmup=2,
+        max_sequences=16,
+        max_steps=40,
+        max_length=512,
+        order="long_first",
+        at_once=16,
     ),
-    prediction=Prediction(permute_n=1, max_new_tokens=64),
+    prediction=Prediction(permute_n=1, max_new_tokens=32),
     policy=PolicyUpdate(
         rank=16, alpha=32.0, learning_rate=1e-3, epochs=4, batch_size=10, schedule="cosine", max_length=512
     ),

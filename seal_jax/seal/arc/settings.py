@@ -15,6 +15,7 @@ from seal_jax.seal.settings import PolicyUpdate
 
 TARGETS = ("q_proj", "v_proj", "gate_proj", "up_proj", "down_proj")
 Loss = Literal["ours", "reference"]
+Order = Literal["random", "long_first"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +78,8 @@ class TestTime:
     loss: Loss = "ours"
     """"ours": answer and end of turn, or all tokens of the conversation, as the edit says; "reference": also an empty
     assistant header after the answer and the pads up to the longest sequence of the edit, after two BOS."""
+    order: Order = "random"
+    """Of the sequences in an epoch: "random" as released, or "long_first", which costs less where lengths differ."""
     remat: bool = False
     """Recompute activations in the backward pass: slower, in far less memory."""
     at_once: int = 16
@@ -88,6 +91,7 @@ class TestTime:
         checks.above_zero(self, "alpha", "max_learning_rate")
         checks.has_targets(self)
         checks.one_of(self, "loss", Loss)
+        checks.one_of(self, "order", Order)
         checks.counts(self, "leave_n")
 
     @property

@@ -1,8 +1,8 @@
 """Test-time training of many edits of many tasks in one program.
 
 Each edit is one LoRA fine-tune with its own learning rate, number of steps, sequences and targets; a group of them has
-one leading axis. Groups are trained in segments of `SEGMENT` steps, so that the number of steps is no part of a
-program's shape, and edits of similar length and number of steps go together.
+one leading axis. Groups are trained in segments of `SEGMENT` steps, each as wide as its own longest sequence, so that a
+program's shape has no number of steps in it; edits of similar length and number of steps go together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from seal_jax.seal.arc.texts import Sequences, task_number
 from seal_jax.seal.fine_tunes import pad_id
 
 SEGMENT = 8
-_LENGTHS = tuple(b for b in packing.DEFAULT_BUCKETS if b >= 64)
+_LENGTHS = tuple(quarter * 2**octave for octave in range(4, 16) for quarter in (4, 5, 6, 7))
+"""64, 80, 96, 112, 128, 160, ...: a program each, and a tenth of padding on average."""
 
 
 class Job(NamedTuple):
@@ -119,21 +120,26 @@ def _fresh(model: models.Model, size: int, ttt: TestTime, seed: int, mesh: Mesh 
 def _segments(
     model: models.Model, jobs: Sequence[Job], group: Group, ttt: TestTime, seed: int
 ) -> Iterator[packing.Batch]:
-    """The batches of a group, `[N, SEGMENT, B, T]` after one another."""
+    """The batches of a group, `[N, SEGMENT, B, T]` after one another, T the columns in use."""
     most = max(steps_of(job, ttt.batch_size) for job in jobs)
     total = -(-most // SEGMENT) * SEGMENT
     made = [batches(job, ttt, total, group.length, pad_id(model), seed) for job in jobs]
     spare = group.size - len(jobs)
     stacked = {name: np.stack([b[name] for b in made] + [np.zeros_like(made[0][name])] * spare) for name in made[0]}
+    # The released objective has targets in the pads, up to the longest sequence of an edit.
+    used = stacked["mask"] | stacked["loss_mask"]
     for start in range(0, total, SEGMENT):
-        yield {name: x[:, start : start + SEGMENT] for name, x in stacked.items()}
+        part = slice(start, start + SEGMENT)
+        width = packing.bucket(int(np.flatnonzero(used[:, part].any((0, 1, 2)))[-1]) + 1, _LENGTHS)
+        yield {name: x[:, part, :, :width] for name, x in stacked.items()}
 
 
 def batches(job: Job, ttt: TestTime, steps: int, length: int, pad_id: int, seed: int = 0) -> packing.Batch:
     """All steps of one job, `[steps, batch_size, length]`; "loss_mask" is True on the targets.
 
     Targets are the tokens from the answer on, or all tokens, as the edit says; with the reference's loss also the pads
-    up to the job's longest sequence.
+    up to the job's longest sequence. Each epoch has a random order; with `ttt.order` "long_first" the longest sequences
+    come first in it, so that edits side by side have short steps at the same time.
     """
     output = job.edit.strategy == "train_using_output_tokens"
     batch = packing.epoch_batches(
@@ -147,9 +153,24 @@ def batches(job: Job, ttt: TestTime, steps: int, length: int, pad_id: int, seed:
         pad_id=pad_id,
         loss_start=job.data.starts if output else None,
     )
+    if ttt.order == "long_first":
+        batch = _long_first(batch, job.edit.epochs * -(-len(job.data.tokens) // ttt.batch_size), job.edit.epochs)
     if ttt.loss == "reference":
         begun = np.logical_or.accumulate(batch["loss_mask"], axis=-1)
         batch["loss_mask"] = begun & (np.arange(length) < job.data.longest)
+    return batch
+
+
+def _long_first(batch: packing.Batch, steps: int, epochs: int) -> packing.Batch:
+    """The rows of each epoch, the longest first and otherwise in their order; lengths in one bucket are alike."""
+    if not epochs:
+        return batch
+    _, rows, length = batch["tokens"].shape
+    real = batch["mask"][:steps].reshape(epochs, -1, length).sum(-1)
+    order = np.argsort(-np.searchsorted(_LENGTHS, real, side="left") * (real > 0), axis=1, kind="stable")
+    for value in batch.values():
+        by_epoch = value[:steps].reshape(epochs, -1, length)
+        value[:steps] = np.take_along_axis(by_epoch, order[..., None], axis=1).reshape(steps, rows, length)
     return batch
 
 

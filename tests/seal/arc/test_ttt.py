@@ -150,3 +150,26 @@ def test_the_reference_loss_is_that_of_transformers(arc_model, tmp_path):
         np.testing.assert_allclose(ours, wanted.numpy(), atol=2e-5)
     plain = training.causal_lm(arc_model.params, arc_model.config, {k: jnp.asarray(v) for k, v in one.items()})
     assert abs(float(plain) - float(ours)) > 1e-3  # positions over pads make a difference
+
+
+def test_long_sequences_first_are_the_same_rows_in_shorter_steps(arc_texts):
+    """Every epoch has its sequences once, the long ones first, the last step part empty; no epochs are no rows."""
+    data = arc_texts.sequences(task(0), ("size",))
+    lengths = [len(s) for s in data.tokens]
+    assert len(set(lengths)) > 1
+    job = ttt.Job(task(0), edit(("size",), epochs=2), data)
+    ordered = dataclasses.replace(TTT, order="long_first")
+    mixed, sorted_ = (ttt.batches(job, s, 8, 512, 0, SEED) for s in (TTT, ordered))
+    for epoch in range(2):
+        part = slice(3 * epoch, 3 * epoch + 3)
+        rows = [sorted(map(tuple, b["tokens"][part].reshape(6, 512).tolist())) for b in (mixed, sorted_)]
+        assert rows[0] == rows[1]
+        used = sorted_["mask"][part].reshape(6, 512).sum(-1)
+        assert sorted(used, reverse=True)[:5] == sorted(lengths, reverse=True)
+        assert all(n <= 1.25 * m for m, n in itertools.pairwise(used))  # alike within a bucket
+        assert used[5] == 0
+        np.testing.assert_array_equal(
+            sorted_["loss_mask"][part].reshape(6, 512).sum(-1).sum(), mixed["loss_mask"][part].sum()
+        )
+    assert not sorted_["mask"][6:].any()
+    assert not ttt.batches(job._replace(edit=edit(("size",), epochs=0)), ordered, 8, 512, 0, SEED)["mask"].any()
