@@ -16,10 +16,11 @@ from seal_jax.data.worlds import grids
 from seal_jax.data.worlds.biographies_corpus import Document
 from seal_jax.data.worlds.grids_rules import rule
 from seal_jax.data.worlds.grids_splits import PRETRAINING
-from seal_jax.data.worlds.grids_tokenizer import BOS, LEARNING_RATES
+from seal_jax.data.worlds.grids_tokenizer import BOS
 
 INPUT_WEIGHT, FIRST_WEIGHT, EDIT_WEIGHT = 0.02, 0.1, 0.5
-EPOCHS = (0, 1, 2, 3, 4, 5, 6, 8)
+EPOCHS, GROUP_SHARE = (0, 1, 2, 3, 4, 5), 0.25
+RATES = (1e-06, 1e-05, 3e-05, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 _FLAGS = ("basic", "size", "chain", "repeat")
 _STRATEGIES = ("train_using_all_tokens", "train_using_output_tokens")
 
@@ -58,11 +59,11 @@ def self_edit(task: Task, rng: np.random.Generator, prompt: Callable[[Task], str
 
 
 def write_edit(rng: np.random.Generator) -> str:
-    """JSON of the self-edit schema: each flag by a coin, either strategy, rate and epochs of LEARNING_RATES, EPOCHS."""
-    flags = {f"use_{flag}_augmentations": bool(rng.integers(2)) for flag in _FLAGS}
+    """JSON of the self-edit schema: each group in GROUP_SHARE of them, either strategy, one of RATES and EPOCHS."""
+    flags = {f"use_{flag}_augmentations": bool(rng.random() < GROUP_SHARE) for flag in _FLAGS}
     training = {
         "strategy": _STRATEGIES[rng.integers(2)],
-        "learning_rate": LEARNING_RATES[rng.integers(len(LEARNING_RATES))],
+        "learning_rate": RATES[rng.integers(len(RATES))],
         "num_train_epochs": EPOCHS[rng.integers(len(EPOCHS))],
     }
     return json.dumps({"data_generation": flags, "training": training})

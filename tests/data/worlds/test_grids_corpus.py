@@ -45,9 +45,9 @@ def test_documents():
             edits.append(parse_edit(text.removeprefix("demos")))
     assert 110 < len(edits) < 190
     assert all(isinstance(edit, EditConfig) for edit in edits)
-    assert {edit.learning_rate for edit in edits} == set(grids_tokenizer.LEARNING_RATES)
+    assert {edit.learning_rate for edit in edits} == set(grids_corpus.RATES) <= set(grids_tokenizer.LEARNING_RATES)
     assert {edit.epochs for edit in edits} == set(grids_corpus.EPOCHS)
-    assert len({edit.groups for edit in edits}) == 16
+    assert len({edit.groups for edit in edits}) >= 12
     assert {task.id for task in shown} <= set(PRETRAINING)
 
 
