@@ -6,7 +6,7 @@ Command   python -m experiments.sequential_edits --out runs/sequential_edits
 Hardware  two CPU cores; resumes from --out when run again
 Expected  accuracy right after an edit and at the end: merged 0.23, 0.13; edits of the first model 0.58, 0.17;
           persistent 0.25, 0.10; replay 0.21, 0.18; without any edit 0.03
-Last run  2026-11-21, 1115 s of sequences with other work on the machine; the tables are in docs/sequential.md
+Last run  2026-11-21, 19 minutes with other work on the machine; the tables are in docs/sequential.md
 """
 
 from __future__ import annotations
