@@ -21,9 +21,10 @@ _EMPTY = 0.2  # of cells, besides those that a rule empties
 def tasks(split: str, count: int, seed: int = 0, start: int = 0, side: int = SIDE, demos: int = DEMOS) -> list[Task]:
     """Tasks `start` to `start + count` of a split; its rules take turns, so any long run of them has all alike.
 
-    split: "pretraining", "train", "dev" or "test"; no rule and no composition is in two of them. seed: other tasks of
-    the same rules. side: of the square grids, 3 to 10. demos: demonstrations, besides one test. A task is a function of
-    split, seed, number, side and demos alone; its id is "SPLIT/RULE/NUMBER" ("-SEED" if not 0).
+    split: a name of SPLITS ("pretraining", "train", "dev", "test", "others"); no rule and no composition is in two of
+    them. seed: other tasks of the same rules. side: of the square grids, 3 to 10. demos: demonstrations, besides one
+    test. A task is a function of split, seed, number, side and demos alone; its id is "SPLIT/RULE/NUMBER" ("-SEED" if
+    not 0).
 
     Raises ValueError for an unknown split or a side under 3.
     """
