@@ -69,6 +69,7 @@ def arc_files(args: Arguments) -> Report:
         test_tasks=args.tasks,
         edits=args.edits,
         max_sequences=args.max_sequences,
+        controls=True,
         settings=demo.FILES,
     )()
 

@@ -116,7 +116,8 @@ def chat(tokenizer: Any, system: str, user: str) -> str:
 def _formatted(tokenizer: Any, turns: Turns) -> str:
     from jinja2 import TemplateError
 
-    how = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
+    # Llama's format states the date, today's if it is not told; a prompt should be the same on any day.
+    how = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False, "date_string": "26 Jul 2024"}
     try:
         return tokenizer.apply_chat_template(turns.messages(), **how)
     except TemplateError as error:

@@ -76,11 +76,11 @@ def judge(task: Task, posed: Posed, texts: Sequence[str], how: Prediction, singl
         predictions = [
             Vote(grid if inverse is None else inverse(grid), None if inverse is None else inverse.name)
             for number, text, inverse in zip(posed.tests, texts, posed.inverses)
-            if number == test and (grid := parse_grid(text, how.vote)) is not None
+            if number == test and (grid := parse_grid(text, how.rules)) is not None
         ]
         read += len(predictions)
         first = predictions[0].grid if predictions else None
-        attempts.append((first, None) if single else vote(predictions, how.vote))
+        attempts.append((first, None) if single else vote(predictions, how.rules))
     outputs = [example.output for example in task.tests]
     return {
         "attempts": [[None if grid is None else [list(row) for row in grid] for grid in two] for two in attempts],

@@ -75,6 +75,8 @@ class TestTime:
     """An edit that asks for more is not valid."""
     max_steps: int = 375
     """Most optimizer steps; an edit that asks for more is not valid (with the reference's rules: is not trained)."""
+    rules: Rules = "ours"
+    """Of making training sequences: "reference" shifts inputs and outputs apart, as the released code does."""
     loss: Loss = "ours"
     """"ours": answer and end of turn, or all tokens of the conversation, as the edit says; "reference": also an empty
     assistant header after the answer and the pads up to the longest sequence of the edit, after two BOS."""
@@ -91,6 +93,7 @@ class TestTime:
         checks.above_zero(self, "alpha", "max_learning_rate")
         checks.has_targets(self)
         checks.one_of(self, "loss", Loss)
+        checks.one_of(self, "rules", Rules)
         checks.one_of(self, "order", Order)
         checks.counts(self, "leave_n")
 
@@ -111,15 +114,15 @@ class Prediction:
     """Copies of each query with another order of the demonstrations."""
     max_new_tokens: int = 2048
     """Most tokens of an answer, within the model's context; a grid of 30 x 30 takes about 1,900 with Llama."""
-    vote: Rules = "ours"
-    """"ours": ties broken in a documented order; "reference": as the released code."""
+    rules: Rules = "ours"
+    """Of making queries, reading grids and voting: "ours", or "reference", as the released code does all three."""
     rows: int = 64
     """Queries of one adapter decoded at once."""
 
     def __post_init__(self) -> None:
         checks.at_least(self, 1, "max_new_tokens", "rows")
         checks.at_least(self, 0, "permute_n")
-        checks.one_of(self, "vote", Rules)
+        checks.one_of(self, "rules", Rules)
         checks.counts(self, "include_n")
 
 

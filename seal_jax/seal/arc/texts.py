@@ -68,6 +68,7 @@ class Texts:
                 most=ttt.max_sequences,
                 fits=lambda one: self._fits(self._turns(one), most),
                 seed=self.seed,
+                rules=ttt.rules,
             )
             self._sequences[key] = self._encoded([self._turns(one) for one in found])
         return self._sequences[key]
@@ -106,10 +107,18 @@ class Texts:
         for test in range(len(task.tests)):
             fits = lambda one: self._room(one) > 0  # noqa: E731
             if augmented:
-                found = queries(task, test, include_n=how.include_n, permute_n=how.permute_n, fits=fits, seed=self.seed)
+                found = queries(
+                    task,
+                    test,
+                    include_n=how.include_n,
+                    permute_n=how.permute_n,
+                    fits=fits,
+                    seed=self.seed,
+                    rules=how.rules,
+                )
                 asked = [(q.task, q.inverse) for q in found]
             else:
-                alone = task._replace(tests=(task.tests[test],))
+                alone = task._replace(tests=(task.tests[test]._replace(output=None),))
                 asked = [(alone, None)] if fits(alone) else []
             for one, inverse in asked:
                 prompt = self._prompt(one)
@@ -120,8 +129,12 @@ class Texts:
         return posed
 
     def _room(self, task: Task) -> int:
-        """Tokens left after the query and an answer as long as the longest of the demonstrations."""
-        shown = [messages(task._replace(tests=(demo,))).assistant for demo in task.demos]
+        """Tokens left after the query and an answer as long as the longest of the demonstrations.
+
+        Under the reference's rules the query comes with the gold answer, which then is the one that counts.
+        """
+        known = task.tests if task.tests[0].output is not None else task.demos
+        shown = [messages(task._replace(tests=(example,))).assistant for example in known]
         answer = max((len(self._ids(text)) for text in set(shown)), default=0)
         turns = self._turns(task)
         if self._at_most(turns) + answer < self.context:
