@@ -75,10 +75,11 @@ class ChatTokenizer:
     def encode(self, text):
         return [1] if self.bos else []
 
-    def apply_chat_template(self, turns, tokenize, add_generation_prompt, enable_thinking):
+    def apply_chat_template(self, turns, tokenize, add_generation_prompt, enable_thinking, date_string):
         assert not tokenize
         assert add_generation_prompt
         assert not enable_thinking
+        assert date_string
         if self.refuses(turns):
             raise TemplateError("System role not supported")
         return "<s>" + "".join(f"[{t['role']}]{t['content']}" for t in turns) + "[model]"
