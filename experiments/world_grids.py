@@ -60,5 +60,5 @@ WORLD = World(
     draw=_draw,
     probe=probe,
     suffices=_suffices,
-    settings={"batch": 24, "length": 136, "steps": 2800, "intermediate_size": 256, "rope_theta": 1000.0},
+    settings={"batch": 24, "length": 136, "steps": 3000, "intermediate_size": 256, "rope_theta": 1000.0},
 )

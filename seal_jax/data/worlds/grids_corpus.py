@@ -19,6 +19,8 @@ from seal_jax.data.worlds.grids_splits import PRETRAINING
 from seal_jax.data.worlds.grids_tokenizer import BOS
 
 INPUT_WEIGHT, FIRST_WEIGHT, EDIT_WEIGHT = 0.02, 0.1, 0.5
+DEMOS, DEMO_SHARES = (2, 3, 4), (0.2, 0.3, 0.5)
+"""A model that is only shown four demonstrations cannot read three, and leaving some out is what it is trained on."""
 EPOCHS, GROUP_SHARE = (0, 1, 2, 3, 4, 5), 0.25
 RATES = (1e-06, 1e-05, 3e-05, 0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 _FLAGS = ("basic", "size", "chain", "repeat")
@@ -28,7 +30,7 @@ _STRATEGIES = ("train_using_all_tokens", "train_using_output_tokens")
 def draw(rng: np.random.Generator, prompt: Callable[[Task], str], edits: float = 0.06) -> Document:
     """A document: with probability `edits` a self-edit after `prompt(task)`, else a task posed and answered."""
     names, weights = _weighted()
-    task = grids.task(rule(names[rng.choice(len(names), p=weights)]), rng)
+    task = grids.task(rule(names[rng.choice(len(names), p=weights)]), rng, demos=int(rng.choice(DEMOS, p=DEMO_SHARES)))
     return self_edit(task, rng, prompt) if rng.random() < edits else solving(task)
 
 
