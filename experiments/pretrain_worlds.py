@@ -1,11 +1,15 @@
 """Make the checkpoint of an embedded world from nothing but its generator.
 
-Claim     a 1M-parameter Llama learns to read, to remember 64 people and to write self-edits of uneven worth
+Claim     a 1M-parameter Llama learns to read, to remember 64 people and to write self-edits of uneven worth; one of
+          0.7M learns to apply 19 rules of grids in context, and not those and their compositions that are held out
 Command   python -m experiments.pretrain_worlds --out runs/pretrain
-          then copy runs/pretrain/export to seal_jax/assets/biographies
-Hardware  two CPU cores, at most 150 minutes; resumes from --out when run again
-Expected  reading >= 0.90 on unseen people, <= 0.10 of them answered without the passage, known people >= 0.60
-Last run  2026-11-21: 1.000, 0.026 and 1.000 after 2,000 steps, 37 minutes with other work on the machine
+          python -m experiments.pretrain_worlds --world grids --out runs/pretrain_grids
+          then copy OUT/export to seal_jax/assets/biographies or grids
+Hardware  two CPU cores, at most 150 minutes (grids: one core, 20 minutes); resumes from --out when run again
+Expected  biographies: reading >= 0.90 on unseen people, <= 0.10 of them answered without the passage, known >= 0.60
+          grids: >= 0.80 of tasks of known rules, <= 0.25 of held-out ones
+Last run  2026-11-21, biographies: 1.000, 0.026 and 1.000 after 2,000 steps, 37 minutes with other work on the machine
+          2026-11-21, grids: GRIDS_LAST_RUN
 """
 
 from __future__ import annotations

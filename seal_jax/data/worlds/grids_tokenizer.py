@@ -38,8 +38,8 @@ CHAT_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}{{ message['content'] + eos_token }}"
     "{% else %}{{ '<|' + message['role'] + '|>' + message['content'] }}{% endif %}{% endfor %}"
 )
-"""System and user turns have an opening token, the assistant's an end token and no opening one: an answer then follows
-its question as the output of a demonstration follows its input, at equal distances, which a small model needs."""
+"""System and user turns have an opening token, the assistant's an end token and no opening one: an answer follows its
+question at the distance at which the output of a demonstration follows its input, so one circuit serves both."""
 
 
 def _normal(text: str) -> str:
