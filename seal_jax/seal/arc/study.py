@@ -57,10 +57,6 @@ def study(
         "icl": _asked(run, "evaluation/icl", model, test, texts),
     }
     first = _evaluate(run, "round_0", model, model, test, texts, found)
-    if controls:
-        drawn = policy.random_edits(test, texts, texts.settings.edits.tested, EVALUATION_SEED + texts.seed)
-        given = [[Written("", edit, []) for edit in edits] for edits in drawn]
-        found["random_configs"] = evaluate(run, "evaluation/random_configs", model, test, given, texts)
     fixed = [[Written("", oracle, [])] for _ in test]
     found["oracle"] = evaluate(run, "evaluation/oracle", model, test, fixed, texts)
     learner, last, reports = model, first, []
@@ -70,6 +66,10 @@ def study(
         last = _evaluate(run, f"round_{number}", learner, learner, test, texts, found)
     if export:
         models.save_pretrained(export, learner.config, learner.params, learner.tokenizer)
+    if controls:
+        drawn = policy.random_edits(test, texts, texts.settings.edits.tested, EVALUATION_SEED + texts.seed)
+        given = [[Written("", edit, []) for edit in edits] for edits in drawn]
+        found["random_configs"] = evaluate(run, "evaluation/random_configs", model, test, given, texts)
     if controls and train:
         found["last_edits_first_model"] = evaluate(run, "evaluation/last_edits_first_model", model, test, last, texts)
     return _result(run, found, reports, len(train))
