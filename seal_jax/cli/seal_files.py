@@ -6,11 +6,14 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from seal_jax.cli.options import at_least
 from seal_jax.cli.report import Report
 from seal_jax.runtime.files import dumps, write_atomic
+
+if TYPE_CHECKING:
+    from seal_jax.seal import recorded
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ class Aggregate:
         found = recorded.aggregate(self.results)
         result = {**found.result, **({"notes": found.notes} if found.notes else {})}
         derived = [f"{key}: {value}" for key, value in found.result.get("metrics", {}).items()]
-        return Report(result, *_tables(found.result), notes=[*derived, *found.notes])
+        return Report(result, *_tables(found), notes=[*derived, *found.notes])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,14 +149,20 @@ def _report(result: dict[str, Any], notes: list[str], done: str) -> Report:
     return Report({**result, **({"notes": notes} if notes else {})}, notes=[done, *notes])
 
 
-def _tables(result: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
-    """The rows to show of a result of `recorded.aggregate`, and their title."""
+def _tables(found: recorded.Aggregate) -> tuple[list[dict[str, Any]], str]:
+    """The rows to show of what `recorded.aggregate` found, and their title."""
+    result = found.result
     overall = result["overall"]
     if "mean_over_sequences" in overall:
         rows = [_matrix_row(r, row) for r, row in enumerate(overall["mean_over_sequences"])]
         return rows, f"Mean accuracy over {overall['n_sequences']} sequences"
     flat = {**overall, **{f"questions {key}": value for key, value in result.get("questions", {}).items()}}
-    return [{"statistic": key, "value": value} for key, value in flat.items()], "Recomputed from the verdicts"
+    return [{"statistic": key, "value": _known(value)} for key, value in flat.items()], f"Computed from {found.source}"
+
+
+def _known(value: Any) -> Any:
+    """None, which tables show as a dash, for NaN."""
+    return None if value != value else value
 
 
 def _matrix_row(edits: int, row: list[float]) -> dict[str, Any]:

@@ -61,6 +61,21 @@ def test_aggregate(seal, tmp_path, value):
     assert all(note in said for note in want.notes)
 
 
+def test_the_table_says_what_it_is_of_and_has_a_dash_for_the_unknown(seal):
+    assert seal("aggregate", ranking())[1].startswith("Computed from verdicts ")
+    value = ranking()
+    for article in value["articles"]:
+        for completion in article["completions"]:
+            completion["questions"], completion["stats"]["adapter_std"] = [], None
+    code, said, _ = seal("aggregate", value)
+    (line,) = (
+        line for line in said.splitlines() if "mean_adapter_std_within_completions" in line and "null" not in line
+    )
+    assert (code, line.split()[-2]) == (0, "-")
+    assert "Computed from stored statistics\n" in said
+    assert " nan " not in said
+
+
 def test_aggregate_of_several_files_and_numbers_that_are_not_there(seal, tmp_path):
     one, two = runs()
     two["std_over_sequences"][0][0] = None

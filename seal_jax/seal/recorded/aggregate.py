@@ -9,24 +9,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seal_jax.data import json_fields
 from seal_jax.seal.recorded import cpt, few_shot, results, sequential
 from seal_jax.seal.recorded.files import Recorded, need, read
+from seal_jax.seal.recorded.stated import TOLERANCE, settle
 
 COMBINED = "overall_results.json"  # what the reference calls the aggregate of the runs beside it
-TOLERANCE = 1.5e-4  # of numbers that both have four decimals
 
 
 class Aggregate(NamedTuple):
-    """kind: of `files.KINDS`; result: `{"overall": {...}}` and what else the kind has; notes: what was odd."""
+    """kind: of `files.KINDS`; result: `{"overall": {...}}` and what else the kind has; notes: what was odd.
+
+    source: what the figures are of, in words.
+    """
 
     kind: str
     result: dict[str, Any]
     notes: list[str]
+    source: str = "verdicts"
 
 
 def aggregate(paths: Sequence[str | pathlib.Path]) -> Aggregate:
-    """The statistics of recorded results, recomputed from verdicts and never copied from the stored ones.
+    """The statistics of recorded results, recomputed from verdicts; where there are none, from the finest stored ones.
+
+    A figure that cannot be computed, or only to within its last decimal, is the one that the file states, with a note.
 
     paths: one file of results (ranking, evaluation, continued pretraining, ARC, or a summary of sequential edits); or
     several summaries of sequential edits; or a directory with such summaries, at any depth (`summary*.json` if there
@@ -58,13 +63,14 @@ def _one(found: Recorded) -> Aggregate:
     need(found, "seal aggregate", "results", "cpt", "reply", "sequential", "few_shot")
     if found.kind == "results":
         articles = results.articles_of(found)
-        overall: dict[str, Any] = results.overall(articles, found.path)
-        return Aggregate("results", {"overall": overall}, [*results.notes_of(articles, found), *_told(found, overall)])
+        source = results.source_of(articles)
+        overall, told = settle(found, results.overall(articles, found.path), source == "verdicts")
+        return Aggregate("results", {"overall": overall}, [*results.notes_of(articles, found), *told], source)
     if found.kind in ("cpt", "reply"):
         answers = cpt.answers_of(found)
-        overall = cpt.overall(answers, found.path)
+        overall, told = settle(found, cpt.overall(answers, found.path), True)
         result = {"overall": overall, "questions": cpt.changes(answers)}
-        return Aggregate(found.kind, result, [*answers.notes, *_told(found, overall)])
+        return Aggregate(found.kind, result, [*answers.notes, *told])
     if found.kind == "few_shot":
         return Aggregate("few_shot", {"overall": few_shot.overall(found)}, [])
     run = sequential.run_of(found)
@@ -101,14 +107,3 @@ def _same(stored: sequential.Run, overall: Mapping[str, Any]) -> bool:
     pairs = zip((stored.mean, stored.std), (np.array(overall[key]) for key in sequential.MATRICES))
     equal = (ours.shape == theirs.shape and np.allclose(ours, theirs, 0, TOLERANCE, True) for ours, theirs in pairs)
     return all(equal) and stored.sequences == overall["n_sequences"]
-
-
-def _told(found: Recorded, overall: Mapping[str, float]) -> list[str]:
-    """Notes on figures that nothing is known of, and on stored ones that are not the recomputed."""
-    stored = found.value.get("overall")
-    notes = [f"{key} is null: nothing it could be computed from is recorded" for key, v in overall.items() if v != v]
-    for key, value in overall.items() if isinstance(stored, dict) else ():
-        theirs = json_fields.number(stored.get(key), f"{found.path}: overall, {key!r}")
-        if abs(theirs - value) > TOLERANCE:
-            notes.append(f"the file states {key} {theirs}; recomputed, it is {value}")
-    return notes

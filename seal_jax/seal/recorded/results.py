@@ -12,6 +12,7 @@ from seal_jax.seal.recorded.files import Recorded
 
 Verdicts = list[list[bool | None]]
 COMPLETION_KEYS = ("baseline_mean", "baseline_std", "adapter_mean", "adapter_std", "gain_mean")
+ARTICLE_KEYS = tuple(reward.article_stats([dict.fromkeys(COMPLETION_KEYS, math.nan)]))
 CLOSE = 1e-4  # a stored mean further from that of its verdicts is another number
 
 
@@ -30,10 +31,7 @@ class Completion(NamedTuple):
         """
         if self.from_verdicts():
             return reward.completion_stats(self.baseline, self.adapted)
-        for key, value in self.stored.items():
-            if abs(value) > 1 or (value < 0 and key != "gain_mean"):
-                raise ValueError(f"{self.where}, stats: {key!r} is {value}; expected an accuracy, 0 to 1")
-        return self.stored
+        return _accuracies(self.stored, self.where)
 
     def from_verdicts(self) -> bool:
         """Whether `stats` are those of verdicts."""
@@ -41,23 +39,37 @@ class Completion(NamedTuple):
 
 
 class Article(NamedTuple):
-    """A passage: its completions, and the one stored statistic that may be all that is left of theirs (NaN: none)."""
+    """A passage: its completions, and its stored statistics, which may be all that is left of theirs (NaN: none)."""
 
     where: str
     item: Mapping[str, Any]
     completions: list[Completion]
-    within: float
+    stored: reward.Stats
 
     def stats(self) -> reward.Stats | None:
-        """The statistics of the completions; None if nothing is known about any of them."""
+        """The statistics of the completions, the stored ones for what they do not say; None if nothing is known.
+
+        ValueError as `Completion.stats`.
+        """
+        rows = self.known()
+        found = reward.article_stats(rows) if rows else dict.fromkeys(ARTICLE_KEYS, math.nan)
+        stored = _accuracies({key: v for key, v in self.stored.items() if math.isnan(found[key])}, self.where)
+        found |= stored
+        unknown = math.isnan(found["adapter_mean_accuracy"]) and math.isnan(found["baseline_accuracy"])
+        return None if unknown else found
+
+    def known(self) -> list[reward.Stats]:
+        """The statistics of those completions of which any accuracy is known."""
         rows = [completion.stats() for completion in self.completions]
-        rows = [row for row in rows if not (math.isnan(row["adapter_mean"]) and math.isnan(row["baseline_mean"]))]
-        if not rows:
-            return None
-        found = reward.article_stats(rows)
-        if math.isnan(found["mean_adapter_std_within_completions"]):
-            found["mean_adapter_std_within_completions"] = self.within
-        return found
+        return [row for row in rows if not (math.isnan(row["adapter_mean"]) and math.isnan(row["baseline_mean"]))]
+
+
+def _accuracies(stats: reward.Stats, where: str) -> reward.Stats:
+    """Stored statistics as they are. ValueError if one is no accuracy."""
+    for key, value in stats.items():
+        if abs(value) > 1 or (value < 0 and "gain" not in key):
+            raise ValueError(f"{where}, stats: {key!r} is {value}; expected an accuracy, 0 to 1")
+    return stats
 
 
 def articles_of(found: Recorded) -> list[Article]:
@@ -77,9 +89,16 @@ def overall(articles: list[Article], path: Any) -> reward.Stats:
     if not rows:
         raise ValueError(
             f"{path}: none of the {len(articles)} articles has a question with a verdict or a completion with a stored "
-            "mean; there is nothing to aggregate"
+            "mean, or one of its own; there is nothing to aggregate"
         )
     return reward.rounded(reward.overall_stats(rows))
+
+
+def source_of(articles: list[Article]) -> str:
+    """What the statistics are of, in words."""
+    verdicts = {c.from_verdicts() for article in articles for c in article.completions}
+    verdicts |= {False for article in articles if not article.completions and article.stats() is not None}
+    return " and ".join(["verdicts"] * (True in verdicts) + ["stored statistics"] * (False in verdicts))
 
 
 def notes_of(articles: list[Article], found: Recorded) -> list[str]:
@@ -88,12 +107,15 @@ def notes_of(articles: list[Article], found: Recorded) -> list[str]:
     unknown = [article for article in articles if article.stats() is None]
     stored = [c for c in completions if not c.from_verdicts() and not math.isnan(c.stored["adapter_mean"])]
     lost = [c for c in completions if not c.from_verdicts() and math.isnan(c.stored["adapter_mean"])]
+    silent = [c for c in completions if c.from_verdicts() and math.isnan(c.stored["adapter_mean"])]
+    alone = [article for article in articles if not article.known() and article.stats() is not None]
     ragged = [c for c in completions if len({len(run) for run in c.adapted}) > 1]
     other = [c for c in completions if conflicts(c)]
     ungraded = sum(v is None for c in completions for run in (*c.baseline, *c.adapted) for v in run)
     told = [
         (stored, "have no verdicts; their stored means were used (stored_completion_means)"),
         (lost, "have neither verdicts nor a stored mean and do not count"),
+        (silent, "store no adapter_mean; their verdicts have one"),
         (ragged, "have runs with different numbers of questions; a run's accuracy is over those it has"),
         (other, "store another adapter_mean than that of their verdicts; the verdicts count here"),
     ]
@@ -102,6 +124,11 @@ def notes_of(articles: list[Article], found: Recorded) -> list[str]:
         for which, what in told
         if which
     ]
+    if alone:
+        notes.append(
+            f"{len(alone)} of {len(articles)} articles have nothing but stored figures of their own, which were used, "
+            f"first: {alone[0].where}"
+        )
     if unknown:
         notes.append(
             f"{len(unknown)} of {len(articles)} articles say nothing and do not count, first: {unknown[0].where}"
@@ -134,8 +161,8 @@ def _counts(articles: list[Article], value: Mapping[str, Any]) -> list[str]:
 def _article(item: Any, where: str) -> Article:
     listed = json_fields.get(item, "completions", list, where)
     stats = _object(item, "stats", where)
-    within = json_fields.number(stats.get("mean_adapter_std_within_completions"), f"{where}, stats: the within std")
-    return Article(where, item, [_completion(c, f"{where}, completion {i}") for i, c in enumerate(listed)], within)
+    stored = {key: json_fields.number(stats.get(key), f"{where}, stats: {key!r}") for key in ARTICLE_KEYS}
+    return Article(where, item, [_completion(c, f"{where}, completion {i}") for i, c in enumerate(listed)], stored)
 
 
 def _completion(item: Any, where: str) -> Completion:

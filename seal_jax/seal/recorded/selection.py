@@ -58,6 +58,7 @@ def _notes(articles: list[results.Article], rewards: list[list[float]], chosen: 
     completions = [completion for article in articles for completion in article.completions]
     unchecked = sum(not completion.from_verdicts() for completion in completions)
     other = [completion for completion in completions if results.conflicts(completion)]
+    silent = [c for c in completions if c.from_verdicts() and math.isnan(c.stored["adapter_mean"])]
     unknown = sum(math.isnan(value) for row in rewards for value in row)
     without = [article.where for article, indices in zip(articles, chosen) if not indices]
     total = len(completions)
@@ -67,6 +68,8 @@ def _notes(articles: list[results.Article], rewards: list[list[float]], chosen: 
         ),
         f"{len(other)} of {total} completions store another adapter_mean than that of their verdicts; the stored one "
         f"counts, first: {other[0].where if other else ''}": len(other),
+        f"{len(silent)} of {total} completions store no adapter_mean; that of their verdicts counts, "
+        f"first: {silent[0].where if silent else ''}": len(silent),
         f"{unknown} of {total} completions have no reward and are not chosen": unknown,
         f"{len(without)} articles give no row, first: {without[0] if without else ''}": len(without),
     }

@@ -77,20 +77,122 @@ def test_only_stored_completion_means_are_left(save):
     ]
 
 
+WITHIN = "mean_adapter_std_within_completions"
+
+
 @pytest.mark.parametrize("nothing", [None, float("nan"), float("inf")])
 def test_a_spread_that_nobody_recorded_is_null(save, nothing):
     value = rebuilt_from_logs()
     for completion in completions(value):
         completion["stats"]["adapter_std"] = nothing
     found = recorded.aggregate([save(value)])
-    within = found.result["overall"].pop("mean_adapter_std_within_completions")
+    within = found.result["overall"].pop(WITHIN)
     assert within != within
-    assert found.result["overall"] == pytest.approx({k: v for k, v in OVERALL.items() if "within" not in k}, abs=1e-4)
-    assert "mean_adapter_std_within_completions is null: nothing it could be computed from is recorded" in found.notes
+    assert found.result["overall"] == pytest.approx({k: v for k, v in OVERALL.items() if k != WITHIN}, abs=1e-4)
+    assert f"{WITHIN} is null: nothing it could be computed from is recorded" in found.notes
     for article, std in zip(value["articles"], (0.2, 0.4)):  # the articles' own figure is all there is
-        article["stats"]["mean_adapter_std_within_completions"] = std
-    overall = recorded.aggregate([save(value)]).result["overall"]
-    assert overall["mean_adapter_std_within_completions"] == 0.3
+        article["stats"][WITHIN] = std
+    assert recorded.aggregate([save(value)]).result["overall"][WITHIN] == 0.3
+
+
+def test_a_figure_that_only_the_file_itself_states_is_kept_and_told(save):
+    value = rebuilt_from_logs()
+    value["overall"] = {WITHIN: 0.1905}
+    for completion in completions(value):
+        completion["stats"]["adapter_std"] = None
+    found = recorded.aggregate([save(value)])
+    assert found.result["overall"][WITHIN] == 0.1905
+    assert f"{WITHIN} 0.1905 is copied: the file states it, and nothing it could be computed from" in found.notes[-1]
+    value["overall"] = {WITHIN: None}  # null there as well: as in rank_iter1 at all its levels
+    assert f"{WITHIN} is null: nothing it could be computed from is recorded" in recorded.aggregate([save(value)]).notes
+
+
+@pytest.mark.parametrize("known", ["completions", "articles"])
+def test_a_figure_that_the_file_has_as_null_is_computed_and_told(save, known):
+    value = rebuilt_from_logs()
+    value["overall"] = {WITHIN: None}
+    want = OVERALL[WITHIN]
+    if known == "articles":
+        want = 0.3
+        for completion in completions(value):
+            completion["stats"]["adapter_std"] = None
+        for article, std in zip(value["articles"], (0.2, 0.4)):
+            article["stats"][WITHIN] = std
+    found = recorded.aggregate([save(value)])
+    assert found.result["overall"][WITHIN] == pytest.approx(want, abs=1e-4)
+    assert found.notes[-1] == f"the file states {WITHIN} null; recomputed, it is {found.result['overall'][WITHIN]}"
+
+
+def test_the_last_decimal_of_figures_from_rounded_ones_is_that_of_the_file(save):
+    """Means of numbers with 4 decimals are off by up to one in the fourth; the stored figure had all of theirs."""
+    value = rebuilt_from_logs()
+    for completion in completions(value):
+        completion["stats"]["adapter_std"] = None
+    for article, std in zip(value["articles"], (0.1593, 0.1592)):
+        article["stats"][WITHIN] = std
+    value["overall"] = {WITHIN: 0.1592}
+    value["articles"][0]["stats"][WITHIN] = 0.1594
+    found = recorded.aggregate([save(value)])
+    assert found.result["overall"][WITHIN] == 0.1592
+    assert (
+        f"{WITHIN} 0.1592 is the file's own figure; the stored values it is a mean of, which may be" in found.notes[-1]
+    )
+    value["overall"][WITHIN] = 0.1595  # no rounding does that
+    found = recorded.aggregate([save(value)])
+    assert found.result["overall"][WITHIN] == 0.1593
+    assert found.notes[-1] == f"the file states {WITHIN} 0.1595; recomputed, it is 0.1593"
+
+
+def test_with_verdicts_no_decimal_is_that_of_the_file(save):
+    value = ranking()
+    value["overall"] = {key: round(figure + 1e-4, 4) for key, figure in OVERALL.items()}
+    assert recorded.aggregate([save(value)]).result["overall"] == OVERALL
+
+
+def test_stored_article_figures_where_completions_have_none(save):
+    value = rebuilt_from_logs()
+    for article, accuracy in zip(value["articles"], (0.2, 0.5)):
+        article["stats"] |= {"baseline_accuracy": 0.1, "adapter_mean_accuracy": accuracy}
+        for completion in article["completions"]:
+            completion["stats"] = None
+    found = recorded.aggregate([save(value)])
+    overall = found.result["overall"]
+    assert (overall["baseline_mean_accuracy"], overall["adapter_mean_accuracy"], overall["mean_gain"]) == (
+        0.1,
+        0.35,
+        0.25,
+    )
+    assert overall["adapter_std_of_article_means"] == round(st.stdev([0.2, 0.5]), 4)
+    assert "2 of 2 articles have nothing but stored figures of their own, which were used, first: " in found.notes[1]
+    value["articles"][0]["stats"]["adapter_mean_accuracy"] = 1.5
+    with pytest.raises(ValueError, match=r"article 0, stats: 'adapter_mean_accuracy' is 1.5; expected an accuracy"):
+        recorded.aggregate([save(value)])
+
+
+def test_what_the_figures_are_of(save):
+    value = ranking()
+    assert recorded.aggregate([save(value)]).source == "verdicts"
+    value["articles"][0]["completions"][0]["questions"] = None
+    assert recorded.aggregate([save(value)]).source == "verdicts and stored statistics"
+    assert recorded.aggregate([save(rebuilt_from_logs())]).source == "stored statistics"
+    value = rebuilt_from_logs()
+    for article in value["articles"]:
+        article |= {"completions": [], "stats": {"adapter_mean_accuracy": 0.5}}
+    assert recorded.aggregate([save(value)]).source == "stored statistics"
+
+
+def test_missing_stored_means_are_told(save):
+    value = ranking()
+    value["articles"][0]["completions"][0]["stats"]["adapter_mean"] = float("nan")
+    del value["articles"][1]["completions"][1]["stats"]
+    path = save(value)
+    first = f"first: {path}: article 0, completion 0"
+    assert recorded.aggregate([path]).notes == [
+        f"2 of 4 completions store no adapter_mean; their verdicts have one, {first}"
+    ]
+    found = recorded.selection(path)
+    assert found.notes == [f"2 of 4 completions store no adapter_mean; that of their verdicts counts, {first}"]
+    assert found.chosen == [[0], [0]]
 
 
 def test_ungraded_verdicts_do_not_count(save):
