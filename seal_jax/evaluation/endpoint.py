@@ -29,7 +29,9 @@ logger = logging.getLogger(__name__)
 
 LONGEST_WAIT = 60.0
 """Seconds; a server that asks for a longer pause is asked again after this one."""
-_NEVER = (401, 402, 403, 404)  # what one request is refused for, all are
+_PROBES = 4
+"""Requests that a server may refuse before it is one error, where it has never answered any."""
+_NEVER = (401, 402, 403, 404)  # what one request is refused for, all are; and so with redirects
 
 
 class EndpointError(ValueError):
@@ -89,18 +91,24 @@ class Endpoint:
 
 
 class Client:
-    """Sends requests to an endpoint. Raises ValueError without a URL or a model."""
+    """Sends requests to an endpoint. Raises ValueError without a URL or a model.
 
-    def __init__(self, endpoint: Endpoint, cache: ReplyCache | None = None) -> None:
+    answered: whether the endpoint has answered such requests before, in another process say; a cache knows it itself.
+    """
+
+    def __init__(self, endpoint: Endpoint, cache: ReplyCache | None = None, answered: bool = False) -> None:
         if not endpoint.url or not endpoint.model:
             raise ValueError("an endpoint needs a url and a model")
         self.endpoint = endpoint
         self._cache = cache
         self._key = _key(endpoint.key_variable)
         self._lock = threading.Lock()
-        self._reached = self._answered = False  # ever
+        self._reached = False  # ever
+        self._answered = answered
         self._first_alone = True
-        self._failed_in_a_row = 0
+        self._failed_in_a_row = self._refused = 0
+        self._many = 2 * max(4, endpoint.concurrency)
+        self._enough = _PROBES
         self._reason = ""
 
     def complete(
@@ -112,8 +120,10 @@ class Client:
         """The reply to each request, in order; None where there is none after all retries (a warning tells how many).
 
         on_reply: called in this thread with (index, reply) as they come in any order. keep: which replies are worth
-        the cache. The first request of a client goes alone, so that an endpoint that cannot be used is asked once.
-        Where many requests in a row have failed to the end, the rest are not sent. Raises EndpointError.
+        the cache. The first request of a client goes alone, so that an endpoint that cannot be used is asked once. If
+        that is refused for what it holds, it has no reply, and so with any other; but an endpoint that has answered
+        nothing yet and refuses a few, far from each other in order, cannot be used. Where many requests in a row have
+        failed to the end, the rest are not sent. Raises EndpointError.
         """
         found: dict[int, str] = {}
         for index, reply in self._replies(requests, keep):
@@ -127,17 +137,31 @@ class Client:
         return [found.get(index) for index in range(len(requests))]
 
     def _replies(self, requests: Sequence[Mapping[str, Any]], keep: Callable[[str], bool]) -> Iterator[tuple[int, str]]:
-        keys = [request_hash({"url": self.endpoint.address, **request}) for request in requests]
+        where = {"url": self.endpoint.address}
+        keys = [request_hash({**where, **request}) for request in requests]
+        how = [request_hash({**where, **{k: v for k, v in r.items() if k != "messages"}}) for r in requests]
         known = {i: self._cache.get(key) for i, key in enumerate(keys)} if self._cache else {}
         yield from ((i, reply) for i, reply in known.items() if reply is not None)
         missing = [i for i in range(len(requests)) if known.get(i) is None]
-        alone = int(self._first_alone)
-        for part in (missing[:alone], missing[alone:]):
+        self._answered |= self._cache is not None and any(map(self._cache.answered, how))
+        for part in self._parts(missing):
             with contextlib.closing(self._at_once({i: requests[i] for i in part})) as replies:
                 for index, reply in replies:
                     if self._cache and keep(reply):
-                        self._cache.add(keys[index], reply)
+                        self._cache.add(keys[index], reply, how[index])
                     yield index, reply
+
+    def _parts(self, indices: Sequence[int]) -> Iterator[Sequence[int]]:
+        """What to send at once: one alone, a few more as long as they are refused, then the rest."""
+        self._refused, self._enough = 0, min(_PROBES, len(indices))
+        spread = indices[:: max(1, len(indices) // _PROBES)][:_PROBES] if self._first_alone else ()
+        for sent, index in enumerate(spread):
+            if sent and (self._answered or self._refused < sent):
+                spread = spread[:sent]
+                break
+            yield [index]
+        self._enough = self._many
+        yield [i for i in indices if i not in spread]
 
     def _at_once(self, requests: Mapping[int, Mapping[str, Any]]) -> Generator[tuple[int, str]]:
         stop = threading.Event()
@@ -168,7 +192,7 @@ class Client:
                     stop.wait(min(max(pause, error.wait), LONGEST_WAIT))
             except RefusedError as error:
                 self._note(error)
-                if error.status in _NEVER or not self._answered:
+                if error.status in _NEVER or error.status < 400 or self._refused >= self._enough:
                     raise EndpointError(self._refusal(error)) from None
                 return None
             else:
@@ -181,21 +205,24 @@ class Client:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        data = post_json(self.endpoint.address, json.dumps(request).encode(), headers, self.endpoint.timeout)
+        body = json.dumps(request).encode()
+        data = post_json(self.endpoint.address, body, headers, self.endpoint.timeout, self._without_key)
         try:
             reply = data["choices"][0]["message"]["content"]
         except (KeyError, IndexError, TypeError):
             reply = None
         if not isinstance(reply, str):
-            raise FailedError(f"the answer has no choices[0].message.content: {json.dumps(data)[:200]}")
+            said = self._without_key(json.dumps(data))[:200]
+            raise FailedError(f"the answer has no choices[0].message.content: {said}")
         return self._without_key(reply)
 
     def _note(self, failure: FailedError | RefusedError | None) -> None:
         with self._lock:
             self._reached |= failure is None or isinstance(failure, RefusedError) or failure.reached
             if failure is None:
-                self._answered, self._first_alone, self._failed_in_a_row = True, False, 0
+                self._answered, self._first_alone, self._failed_in_a_row, self._refused = True, False, 0, 0
             else:
+                self._refused += isinstance(failure, RefusedError) and not self._answered
                 self._reason = self._without_key(str(failure))
 
     def _gave_up(self, stop: threading.Event, reached: bool) -> None:
@@ -204,7 +231,7 @@ class Client:
             raise EndpointError(f"{self.endpoint.url} cannot be reached: {self._reason}")
         with self._lock:
             self._failed_in_a_row += 1
-            if self._failed_in_a_row >= 2 * max(4, self.endpoint.concurrency):
+            if self._failed_in_a_row >= self._many:
                 self._failed_in_a_row, self._first_alone = 0, True
                 stop.set()
 
@@ -214,7 +241,10 @@ class Client:
         return about + self._without_key(str(error)) + (hint if error.status in (401, 403) else "")
 
     def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        quoted = json.dumps(self._key)[1:-1]
+        for form in (self._key, quoted, quoted.replace("/", r"\/")) if self._key else ():
+            text = text.replace(form, "***")
+        return text
 
 
 def _key(variable: str) -> str:

@@ -12,12 +12,13 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 MOST_BYTES = 16 * 2**20
 """Of an answer; a longer one is not read to its end."""
 _AGAIN = (408, 409, 425, 429)
+Clean = Callable[[str], str]
 _UNREACHABLE = (socket.gaierror, ConnectionRefusedError, ssl.SSLError)
 
 
@@ -50,9 +51,10 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 _opener = urllib.request.build_opener(_NoRedirect)
 
 
-def post_json(url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> Any:
+def post_json(url: str, body: bytes, headers: Mapping[str, str], timeout: float, clean: Clean = str) -> Any:
     """The JSON answer to a POST; timeout in seconds, of each step and of the whole answer.
 
+    clean: what strikes secrets out of a text; what an error says of an answer goes through it before it is cut short.
     Raises FailedError for timeouts, connections that cannot be made or break, the statuses 408, 409, 425, 429 and 5xx,
     and answers that are no JSON; RefusedError for any other status but success, redirects included.
     """
@@ -62,7 +64,7 @@ def post_json(url: str, body: bytes, headers: Mapping[str, str], timeout: float)
         with _opener.open(request, timeout=timeout) as response:
             text = _read(response, deadline)
     except urllib.error.HTTPError as error:
-        raise _of_status(error, deadline) from None
+        raise _of_status(error, deadline, clean) from None
     except (OSError, http.client.HTTPException) as error:  # a URLError is an OSError that holds another
         cause = getattr(error, "reason", error)
         words = str(cause) or type(cause).__name__
@@ -70,7 +72,7 @@ def post_json(url: str, body: bytes, headers: Mapping[str, str], timeout: float)
     try:
         return json.loads(text)
     except ValueError:
-        raise FailedError(f"the answer is not JSON: {text[:200]!r}") from None
+        raise FailedError(f"the answer is not JSON: {clean(text)[:200]!r}") from None
 
 
 def _read(response: Any, deadline: float, most: int = MOST_BYTES) -> str:
@@ -84,7 +86,7 @@ def _read(response: Any, deadline: float, most: int = MOST_BYTES) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _of_status(error: urllib.error.HTTPError, deadline: float) -> FailedError | RefusedError:
+def _of_status(error: urllib.error.HTTPError, deadline: float, clean: Clean) -> FailedError | RefusedError:
     with error:
         try:
             said = _read(error.fp, deadline)
@@ -92,17 +94,17 @@ def _of_status(error: urllib.error.HTTPError, deadline: float) -> FailedError | 
             said = ""
     place = error.headers.get("Location") if 300 <= error.code < 400 else None
     reason = f"status {error.code} {error.reason}" + (f", moved to {place}" if place else "")
-    reason += f": {_message(said)}" if said.strip() else ""
+    reason += f": {_message(said, clean)}" if said.strip() else ""
     if error.code in _AGAIN or error.code >= 500:
         return FailedError(reason, wait=seconds_to_wait(error.headers.get("Retry-After")))
     return RefusedError(error.code, reason)
 
 
-def _message(text: str) -> str:
+def _message(text: str, clean: Clean) -> str:
     """The words of an error in the format of OpenAI, or the beginning of whatever was sent."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
         text = json.loads(text)["error"]["message"]
-    return " ".join(str(text).split())[:300]
+    return " ".join(clean(str(text)).split())[:300]
 
 
 def seconds_to_wait(header: str | None) -> float:

@@ -44,7 +44,8 @@ def write_edits(
         if on_progress:
             on_progress(1)
 
-    replies = Client(endpoint).complete([_request(endpoint, passages[p], edits) for p, _ in todo], keep) if todo else []
+    client = Client(endpoint, answered=len(todo) < len(ids))
+    replies = client.complete([_request(endpoint, passages[p], edits) for p, _ in todo], keep) if todo else []
     lost = replies.count(None)
     if lost:
         said = "what came is kept: do the same again for the rest"

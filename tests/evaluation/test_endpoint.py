@@ -148,22 +148,43 @@ def test_a_long_pause_is_cut_short(serve, monkeypatch):
     assert time.monotonic() - started < 2
 
 
-@pytest.mark.parametrize("code", [301, 400, 401, 402, 403, 404, 422])
+@pytest.mark.parametrize("code", [301, 400, 401, 402, 403, 404, 405, 422])
 def test_a_refusal_is_one_error_before_anything_is_graded(serve, code):
     server = serve(lambda body: status(code, Location="http://127.0.0.1:9/elsewhere"))
     with pytest.raises(EndpointError, match=rf"{server.url} refuses requests for model 'grader-1': status {code}"):
-        grader(server)(CASES)
-    assert len(server.requests) == 1  # not sent again, not followed, and no other was sent
+        grader(server)([case(n) for n in range(100)])
+    # Not sent again, not followed; what may be about the one case is tried with a few others, far from each other.
+    asked = [r["messages"][1]["content"].split("gold ")[1].split()[0] for r in server.requests]
+    assert asked == (["0", "25", "50", "75"] if code in (400, 405, 422) else ["0"])
 
 
-def test_a_request_refused_for_its_content_is_ungraded_later(serve):
-    """A content filter says 400 to one question; a key that is revoked ends the work."""
-    server = serve(by_number(c3=status(400)))
-    assert grader(server)(CASES) == [True, True, True, None, True, True]
-    assert len(server.requests) == 6
+def test_a_request_refused_for_its_content_is_ungraded(serve):
+    """A content filter says 400 to one question, be it the first; a key that is revoked ends the work."""
+    for filtered in ("c3", "c0"):
+        server = serve(by_number(**{filtered: status(400)}))
+        assert grader(server)(CASES) == [None if f"c{n}" == filtered else True for n in range(6)]
+        assert len(server.requests) == 6
     server = serve(by_number(c3=status(401)))
     with pytest.raises(EndpointError, match="status 401 Unauthorized: because of 401"):
         grader(server)(CASES)
+    server = serve(by_number(c0=status(400), c1=status(500)))
+    assert grader(server)(CASES[:3]) == [None, None, True]
+    server = serve(lambda body: status(400))
+    with pytest.raises(EndpointError, match="status 400"):
+        grader(server)(CASES[:2])
+    assert len(server.requests) == 2
+
+
+def test_a_server_that_has_answered_before_ends_no_run_by_a_400(serve, tmp_path):
+    """A later stage, or process, makes a new grader; what it asks may be nothing but the one refused case."""
+    server = serve(by_number(c1=status(400)))
+    assert grader(server, tmp_path / "c")(CASES[:1]) == [True]
+    for _ in range(2):
+        assert grader(server, tmp_path / "c")(CASES[1:2]) == [None]
+    # Replies to other settings prove nothing: the server may not know these.
+    for other in ({"model": "grader-2"}, {"reasoning": True}):
+        with pytest.raises(EndpointError, match="status 400"):
+            grader(server, tmp_path / "c", **other)(CASES[1:2])
 
 
 def test_no_server_is_one_error():
@@ -208,8 +229,10 @@ def test_the_cache_outlives_the_process_and_a_torn_line(serve, tmp_path):
     grader(server, path, model="grader-2")(CASES[:1])
     grader(server, path)([case(0, "else")])
     assert len(server.requests) == 6
-    whole = [line for line in path.read_text().splitlines() if line.endswith('"}')]
+    lines = path.read_text().splitlines()
+    whole = [line for line in lines if line.endswith('"}')]
     assert len({json.loads(line)["request"] for line in whole}) == len(whole) == 6
+    assert len(lines) == 7  # and the torn one; none is empty
 
 
 def test_what_is_done_is_kept_when_the_work_ends_in_an_error(serve, tmp_path):
@@ -259,6 +282,25 @@ def test_the_key_shows_nowhere(serve, tmp_path, caplog, capfd, monkeypatch):
     server = serve(by_number())
     grader(server, key_variable="MY_KEY")(CASES[:1])
     assert server.headers[0]["Authorization"] == f"Bearer {KEY}x"
+
+
+@pytest.mark.parametrize("key", [KEY, f'sk-+/="\\{KEY}'])
+def test_no_part_of_the_key_shows_where_a_text_is_cut(serve, caplog, monkeypatch, key):
+    """What a server says is cut after 200 or 300 characters; here the key lies across the cut."""
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    for start in range(150, 310, 5):
+        text = "x" * start + key
+        whole = json.dumps({"said": text})
+        errors = ({"error": {"message": text}}, {"error": text}, text.encode())
+        answers = [*(status(500, error) for error in errors), *map(raw, (text.encode(), whole.encode()))]
+        answers.append(raw(whole.replace("/", r"\/").encode()[:-1]))
+        server = serve(answers)
+        client = Client(Endpoint(url=server.url, **{**QUICK, "retries": 0}))
+        for _ in answers:
+            assert client.complete([client.endpoint.request(Turns("", "u"), 5, 0.0)]) == [None]
+        assert caplog.text.count("The last failure: ") == len(answers)
+        assert "sk-" not in caplog.text
+        caplog.clear()
 
 
 def test_without_a_key(serve, monkeypatch):
