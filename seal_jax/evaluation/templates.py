@@ -8,7 +8,8 @@ answers (`NAME.chat.txt`), which a user's file may take the place of:
     [user]
     {question}
 
-The system turn may be missing. A file without these two lines is, in the chat form, one user turn.
+The system turn may be missing. A file without these two lines is, in the chat form, one user turn. Doubled braces
+around a word stand for single ones, as in Python's formats: `{{word}}` is the text "{word}".
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Collection
 from typing import Any, NamedTuple
 
 PROMPTS = pathlib.Path(__file__).parent / "prompts"
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_WORD = re.compile(r"(\{+)(\w+)(\}+)")
 _ROLE = re.compile(r"^\[(system|user)\]$", re.MULTILINE)
 
 
@@ -75,11 +76,12 @@ def _read(name_or_path: str, fields: Collection[str], folder: pathlib.Path, endi
         text = path.read_bytes().decode("utf-8").replace("\r\n", "\n").removesuffix("\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text, at byte {error.start}") from None
-    found = set(_PLACEHOLDER.findall(text))
+    found = {match[2] for match in _WORD.finditer(text) if _braces(match) % 2}
     for wrong, what in ((found - set(fields), "unknown"), (set(fields) - found, "missing")):
         if wrong:
             names = ", ".join(f"{{{name}}}" for name in sorted(wrong))
-            raise ValueError(f"{path}: {what} placeholder {names}; this template uses {sorted(fields)}")
+            hint = "; text in braces is written {{text}}" if what == "unknown" else ""
+            raise ValueError(f"{path}: {what} placeholder {names}; this template uses {sorted(fields)}{hint}")
     return path, text
 
 
@@ -90,8 +92,23 @@ def _known(folder: pathlib.Path, ending: str) -> str:
 
 
 def fill(template: str, **values: str) -> str:
-    """The template with each `{name}` replaced by its value; braces inside a value are left alone."""
-    return _PLACEHOLDER.sub(lambda match: values[match[1]], template)
+    """The template with each `{name}` replaced by its value; braces inside a value are left alone.
+
+    `{{name}}` becomes the text "{name}", and `{{{name}}}` the value in braces.
+    """
+
+    def filled(match: re.Match[str]) -> str:
+        before, word, after = match.groups()
+        count = _braces(match)
+        text = values[word] if count % 2 else word
+        return "".join((before[: len(before) - (count + 1) // 2], text, after[(count + 1) // 2 :]))
+
+    return _WORD.sub(filled, template)
+
+
+def _braces(match: re.Match[str]) -> int:
+    """How many pairs of braces are around a word; those on one side only are text."""
+    return min(len(match[1]), len(match[3]))
 
 
 def fill_turns(turns: Turns, **values: str) -> Turns:

@@ -34,10 +34,28 @@ def test_braces_in_a_value_are_left_alone(title, question, context):
 
 
 @pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{word}} {title}", "{word} T"),
+        ("{{title}} {title}", "{title} T"),
+        ("{{{title}}} {{{{word}}}}", "{T} {{word}}"),
+        ('{"{{key}}": "{title}", "x": {"y": 1}, {}}', '{"{key}": "T", "x": {"y": 1}, {}}'),
+        ("{title}} {{title} {title}{title}", "T} {T TT"),
+    ],
+)
+def test_braces_that_are_meant(tmp_path, template, text):
+    """Doubled braces around a word stand for single ones, as in Python; braces around anything else are themselves."""
+    (tmp_path / "t.txt").write_text(template)
+    assert fill(load_template(str(tmp_path / "t.txt"), ("title",)), title="T") == text
+
+
+@pytest.mark.parametrize(
     ("content", "problem"),
     [
         (b"{question} {answer}", r"mine\.txt: unknown placeholder \{answer\}"),
         (b"{title}", r"mine\.txt: missing placeholder \{question\}"),
+        (b"{title} {{question}}", r"mine\.txt: missing placeholder \{question\}"),
+        (b"{title} {question} {word}", r"unknown placeholder \{word\}.* \['question', 'title'\]; .*\{\{text\}\}"),
         (b"{title}\xff{question}", r"mine\.txt: not UTF-8 text, at byte 7"),
     ],
 )
