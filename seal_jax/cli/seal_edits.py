@@ -81,7 +81,8 @@ class Edits(RunOptions):
             write_json(self.out / "edits.json", rows)
             write_json(self.out / "edits.json.meta", _meta(self, run, len(chosen)))
             texts = [text for row in rows for text in row["completions"]]
-            result = {"passages": len(rows), "edits": len(texts), "empty": texts.count(""), "seconds": run.seconds}
+            seconds = {"written": run.seconds["written"]}
+            result = {"passages": len(rows), "edits": len(texts), "empty": texts.count(""), "seconds": seconds}
             note = f"{len(texts)} edits ({texts.count('')} empty) are in {self.out / 'edits.json'}"
             return Report(run.finish(result), notes=[note])
 

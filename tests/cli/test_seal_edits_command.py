@@ -66,6 +66,7 @@ def test_edits_of_a_served_model(serve, data, tmp_path, capsys):
     assert edits(server, data, tmp_path / "r", "--edits.kind", "rewrite", "--endpoint-concurrency", "1", "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert (result["passages"], result["edits"], result["empty"]) == (3, 6, 1)
+    assert result["seconds"].keys() == {"written"}
     rows = json.loads((tmp_path / "r/edits.json").read_text())
     assert [list(row) for row in rows] == [["title", "context", "questions", "completions", "prompt"]] * 3
     assert sorted(text for row in rows for text in row["completions"]) == ["", "- 1", "- 3", "- 4", "- 5", "- 6"]
@@ -119,6 +120,15 @@ def test_what_did_not_come_is_asked_for_again(serve, data, tmp_path, capsys, fai
     assert len(server.requests) == before + 2
     rows = json.loads((tmp_path / "r/edits.json").read_text())
     assert [row["completions"] for row in rows] == [["fine"] * 2, ["at last"] * 2, ["fine"] * 2]
+
+
+def test_one_passage_that_a_filter_refuses(serve, data, tmp_path, capsys):
+    """Be it the first, and on every attempt: the others' edits are kept, and what is missing is named by number."""
+    server = serve(lambda b: status(400) if f"\n{PEOPLE[0].title}\n" in b["messages"][0]["content"] else says("fine"))
+    for _ in range(2):
+        assert edits(server, data, tmp_path / "r") == 2
+        assert f"2 of 6 edits did not come from {server.url}; what came is kept" in capsys.readouterr().err
+    assert len(server.requests) == 8
 
 
 def test_a_server_that_refuses(serve, data, tmp_path, capsys):
