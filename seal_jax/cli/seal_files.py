@@ -96,7 +96,7 @@ class Aggregate:
 
         found = recorded.aggregate(self.results)
         result = {**found.result, **({"notes": found.notes} if found.notes else {})}
-        derived = [f"{key}: {value}" for key, value in found.result.get("metrics", {}).items()]
+        derived = [f"{key}: {dumps(value)}" for key, value in found.result.get("metrics", {}).items()]
         return Report(result, *_tables(found), notes=[*derived, *found.notes])
 
 
@@ -154,8 +154,10 @@ def _tables(found: recorded.Aggregate) -> tuple[list[dict[str, Any]], str]:
     result = found.result
     overall = result["overall"]
     if "mean_over_sequences" in overall:
-        rows = [_matrix_row(r, row) for r, row in enumerate(overall["mean_over_sequences"])]
-        return rows, f"Mean accuracy over {overall['n_sequences']} sequences"
+        stds = result.get("standard_deviations", {"std_over_sequences": overall["std_over_sequences"]})
+        matrices = {"mean": overall["mean_over_sequences"], **stds}
+        rows = [{"matrix": name, **_matrix_row(r, row)} for name, m in matrices.items() for r, row in enumerate(m)]
+        return rows, f"Accuracy, mean and standard deviations over {overall['n_sequences']} sequences"
     flat = {**overall, **{f"questions {key}": value for key, value in result.get("questions", {}).items()}}
     return [{"statistic": key, "value": _known(value)} for key, value in flat.items()], f"Computed from {found.source}"
 
@@ -167,5 +169,5 @@ def _known(value: Any) -> Any:
 
 def _matrix_row(edits: int, row: list[float]) -> dict[str, Any]:
     """A row of a matrix of sequential edits; cells of items that are not yet edited are empty, except before any is."""
-    known = {f"item {i}": f"{value:.4f}" if not edits or i < edits else "" for i, value in enumerate(row)}
+    known = {f"item {i}": _known(value) if not edits or i < edits else "" for i, value in enumerate(row)}
     return {"after edits": edits, **known}

@@ -42,21 +42,52 @@ def aggregate(paths: Sequence[str | pathlib.Path]) -> Aggregate:
     """
     if not paths:
         raise ValueError("there is no file of results; name one")
-    found = [file for path in paths for file in _read(pathlib.Path(path))]
-    return _one(found[0]) if len(found) == 1 else _runs(found)
+    found, notes = _gather([pathlib.Path(path) for path in paths])
+    result = _one(found[0]) if len(found) == 1 else _runs(found)
+    return result._replace(notes=[*result.notes, *notes])
 
 
-def _read(path: pathlib.Path) -> list[Recorded]:
-    """A file; of a directory its summaries of sequential edits, or everything if there is none."""
+def _gather(paths: Sequence[pathlib.Path]) -> tuple[list[Recorded], list[str]]:
+    """The files, each once, and notes on those that were named again or left out."""
+    files: dict[pathlib.Path, Recorded] = {}
+    notes: list[str] = []
+    again: dict[pathlib.Path, pathlib.Path] = {}
+    for path in paths:
+        found, left_out = _read(path)
+        notes += left_out
+        for file in found:
+            place = file.path.resolve()
+            if place in files:
+                again[place] = files[place].path
+            files.setdefault(place, file)
+    if again:
+        notes.append(
+            f"{len(again)} files were named more than once and count once, first: {next(iter(again.values()))}"
+        )
+    return list(files.values()), notes
+
+
+def _read(path: pathlib.Path) -> tuple[list[Recorded], list[str]]:
+    """A file; of a directory its summaries of sequential edits, or everything if there is none. And what is left."""
     if not path.is_dir():
-        return [read(path)]
+        return [read(path)], []
     files = sorted(path.rglob("*.json"))
-    if any(file.name.startswith("summary") for file in files):
-        files = [file for file in files if file.name.startswith("summary") or file.name == COMBINED]
+    named = [file for file in files if file.name.startswith("summary") or file.name == COMBINED]
+    if any(file.name != COMBINED for file in named):
+        return [read(file) for file in named], _left(path, files, named, "there are summary*.json")
     found = [read(file) for file in files]
     if not found:
         raise ValueError(f"{path}: there is no .json file in the directory")
-    return [file for file in found if file.kind == "sequential"] or found
+    summaries = [file for file in found if file.kind == "sequential"]
+    if not summaries:
+        return found, []
+    return summaries, _left(path, files, [file.path for file in summaries], "they are no summaries")
+
+
+def _left(path: pathlib.Path, files: Sequence[pathlib.Path], used: Sequence[pathlib.Path], why: str) -> list[str]:
+    left = [file for file in files if file not in used]
+    what = f"{len(left)} other .json files in {path} were left out, since {why}"
+    return [f"{what}, first: {left[0]}"] if left else []
 
 
 def _one(found: Recorded) -> Aggregate:
@@ -100,7 +131,20 @@ def _runs(found: Sequence[Recorded]) -> Aggregate:
         if file.path.name == COMBINED:
             same = _same(sequential.run_of(file), result["overall"])
             notes.append(f"{file.path} is an aggregate and no run; it is {'equal' if same else 'NOT equal'} to this")
-    return Aggregate("sequential", result, notes)
+    return Aggregate("sequential", result, [*notes, *_copies(runs)])
+
+
+def _copies(runs: Sequence[sequential.Run]) -> list[str]:
+    """Notes on runs that have the numbers of another."""
+    notes, first = [], {}
+    for run in runs:
+        numbers = (run.mean.tobytes(), run.std.tobytes(), run.sequences)
+        if numbers in first:
+            notes.append(
+                f"{run.path} has the same numbers as {first[numbers]}; both count: leave one out if it is a copy"
+            )
+        first.setdefault(numbers, run.path)
+    return notes
 
 
 def _same(stored: sequential.Run, overall: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seal_jax.data import json_fields
+from seal_jax.seal import sequential_metrics
 from seal_jax.seal.recorded.files import Recorded
 
 MATRICES = ("mean_over_sequences", "std_over_sequences")
@@ -77,20 +78,16 @@ def single(run: Run) -> dict[str, Any]:
 
 
 def metrics(mean: np.ndarray) -> dict[str, Any]:
-    """What a matrix `[n + 1, n]` of means says, 4 decimals.
+    """What a matrix `[n + 1, n]` of means says, 4 decimals: the figures of `sequential_metrics.summary`, by its names.
 
-    `base`: row 0; `just_edited`: item i right after its edit; `final`: the last row; `forgetting`: just edited minus
-    final, over all items but the last; `gain_by_age`: accuracy minus row 0, by how many edits came after the item's.
+    They are those of the mean matrix. All but `forgetting` are also the means of the sequences' own; the best accuracy
+    of a mean is at most the mean of the best ones, so that `forgetting` may be below theirs.
     """
-    n = mean.shape[1]
-    diagonal = np.array([mean[i + 1, i] for i in range(n)])
-    ages = [np.mean([mean[i + 1 + age, i] - mean[0, i] for i in range(n - age)]) for age in range(n)]
+    found = sequential_metrics.summary(mean[None])
+    figures = {name: row for name, row in found.items() if name not in ("sequences", "steps")}
     return {
-        "base": round(float(mean[0].mean()), 4),
-        "just_edited": round(float(diagonal.mean()), 4),
-        "final": round(float(mean[-1].mean()), 4),
-        "forgetting": round(float((diagonal - mean[-1])[:-1].mean()), 4) if n > 1 else 0.0,
-        "gain_by_age": [round(float(gain), 4) for gain in ages],
+        name: [round(age["mean"], 4) for age in row] if isinstance(row, list) else round(row["mean"], 4)
+        for name, row in figures.items()
     }
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from oracles.recorded_files import cpt, few_shot, runs
 
-from seal_jax.seal import recorded
+from seal_jax.seal import recorded, sequential_metrics
 
 
 def test_continued_pretraining_counts_questions(save):
@@ -82,11 +82,58 @@ def test_several_runs_have_two_standard_deviations(save):
     assert rest == {"n_sequences": 4, "n_datapoints": 2, "dataset": "squad.json", "base_model": "m"}
     assert found.result["metrics"] == {
         "base": 0.35,
-        "just_edited": 0.7,
-        "final": 0.5,
+        "la": 0.7,
+        "op": 0.5,
+        "gain": 0.35,
+        "final_gain": 0.15,
         "forgetting": 0.4,
+        "forgetting_last": 0.4,
+        "bwt": -0.4,
         "gain_by_age": [0.35, 0.0],
+        "change_by_age": [0.0, -0.4],
     }
+
+
+def test_figures_are_those_of_our_own_runs(save):
+    """One name, one meaning: `seal sequential` and `seal aggregate` say the same of the same matrix."""
+    matrix = np.array([[0.1, 0.2, 0.3], [0.4, 0, 0], [0.7, 0.5, 0], [0.2, 0.3, 0.6]])
+    item = {"mean_over_sequences": matrix.tolist(), "std_over_sequences": (matrix * 0).tolist(), "n_datapoints": 3}
+    told = recorded.aggregate([save({**runs()[0], **item})]).result["metrics"]
+    matrix[1:][~np.tril(np.ones((3, 3), bool))] = np.nan
+    ours = sequential_metrics.summary(matrix[None])
+    for name, value in told.items():
+        want = [row["mean"] for row in ours[name]] if "age" in name else ours[name]["mean"]
+        assert value == pytest.approx(want, abs=5.1e-5), name  # 4 decimals
+    assert told["forgetting"] > told["forgetting_last"]  # item 0 was best a step after its own edit
+    assert set(told) == set(ours) - {"sequences", "steps"}
+
+
+def test_a_run_counts_once_and_what_is_left_out_is_told(save, tmp_path):
+    one, two = runs()
+    first = save(one, "d/summary_0.json")
+    save(two, "d/summary_1.json")
+    want = recorded.aggregate([tmp_path / "d"])
+    twice = recorded.aggregate([tmp_path / "d", first, tmp_path / "d" / ".." / "d" / "summary_0.json"])
+    assert twice.result == want.result
+    assert twice.notes[len(want.notes) :] == [f"1 files were named more than once and count once, first: {first}"]
+    copy = save(one, "d/summary_2.json")
+    found = recorded.aggregate([tmp_path / "d"])
+    assert found.result["overall"]["n_sequences"] == 6
+    assert found.notes[-1] == f"{copy} has the same numbers as {first}; both count: leave one out if it is a copy"
+    copy.unlink()
+    other = save(two, "d/run3.json")
+    found = recorded.aggregate([tmp_path / "d"])
+    assert found.result == want.result
+    assert found.notes[-1] == (
+        f"1 other .json files in {tmp_path / 'd'} were left out, since there are summary*.json, first: {other}"
+    )
+    save(one, "flat/run0.json")
+    other = save({"anything": 1}, "flat/config.json")
+    found = recorded.aggregate([tmp_path / "flat"])
+    assert found.result["overall"] == one
+    assert found.notes[-1] == (
+        f"1 other .json files in {tmp_path / 'flat'} were left out, since they are no summaries, first: {other}"
+    )
 
 
 def test_runs_of_different_size_count_by_sequence(save):
