@@ -20,6 +20,7 @@ LAYERS = (
     ("seal", "transformer2", "rain", "continual"),  # the methods, which do not know one another
     ("plan",),
     ("cli",),
+    ("__main__",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 # Compared with in tests and benchmarks, and never needed by a user.

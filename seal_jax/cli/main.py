@@ -76,18 +76,12 @@ def quiet_libtpu() -> None:
 
 
 def _run(name: str, arguments: list[str]) -> int:
-    import tyro
+    from seal_jax.cli import arguments as parser  # tyro, which no list of commands should wait for
 
     module = importlib.import_module(f"seal_jax.cli.{name}")
     command = None
     try:
-        command = tyro.cli(
-            module.Command,
-            prog=f"seal-jax {name}",
-            description=COMMANDS[name],
-            args=arguments,
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
+        command = parser.parse(module.Command, name, COMMANDS[name], arguments)
         show(_call(command), command.json)
     except BrokenPipeError:  # the reader of a pipe, `| head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -135,3 +129,7 @@ def _help() -> str:
         "seal-jax COMMAND --help   the arguments of a command\n"
         "seal-jax --version        the version"
     )
+
+
+if __name__ == "__main__":
+    console()

@@ -55,10 +55,14 @@ def file_sha256(path: pathlib.Path | None) -> str | None:
 
 
 def config_of(command: RunOptions, **files: pathlib.Path | None) -> dict[str, Any]:
-    """The settings of a run: the command's arguments, and what is in its input files."""
+    """The settings of a run: the command's arguments, as far as they have an effect, and what is in its input files."""
+    from seal_jax.cli.arguments import without_fixed
     from seal_jax.runtime.files import to_plain
 
-    return {**to_plain(command), **{f"{name}_sha256": file_sha256(path) for name, path in files.items()}}
+    return {
+        **without_fixed(command, to_plain(command)),
+        **{f"{name}_sha256": file_sha256(path) for name, path in files.items()},
+    }
 
 
 def check_mesh_text(mesh: str) -> None:

@@ -12,6 +12,7 @@ from seal_jax.cli import seal_arc, seal_edits, seal_files, seal_sequential
 from seal_jax.cli.options import RunOptions, at_least, config_of, occupied
 from seal_jax.cli.passages import chosen_passages, edited_passages, given_edit
 from seal_jax.cli.report import Report, finished
+from seal_jax.cli.settings import Evaluating
 from seal_jax.cli.startup import announce_seal, open_model
 from seal_jax.runtime.files import read_json, write_json
 from seal_jax.seal.settings import Settings
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from seal_jax.runtime import Run
 
 Unprefixed = Annotated[Settings, tyro.conf.arg(name="")]
-DEFAULTS = Settings()
+UnprefixedEvaluating = Annotated[Evaluating, tyro.conf.arg(name="")]
+DEFAULTS, EVALUATING = Settings(), Evaluating()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,7 @@ class Evaluate(RunOptions):
     """Which of a passage's completions in --edits counts; 0 is the first."""
     passages: int = 0
     """How many passages, drawn by --seed; 0 is all, in the order of the file."""
-    settings: Unprefixed = DEFAULTS
+    settings: UnprefixedEvaluating = EVALUATING
 
     def check(self) -> None:
         """As `RunOptions.check`."""

@@ -13,16 +13,16 @@ import tyro
 from seal_jax.cli.options import RunOptions, at_least, config_of
 from seal_jax.cli.passages import chosen_passages
 from seal_jax.cli.report import Report
+from seal_jax.cli.settings import Writing
 from seal_jax.cli.startup import announce_seal, open_model
 from seal_jax.evaluation.endpoint import Endpoint
 from seal_jax.runtime.files import write_json
-from seal_jax.seal.settings import Settings
 
 if TYPE_CHECKING:
     from seal_jax.data.squad import Passage
     from seal_jax.runtime import Run
 
-DEFAULTS = Settings()
+DEFAULTS = Writing()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Edits(RunOptions):
     """Seconds after which a request has failed."""
     endpoint_retries: int = 5
     """How often a failed request is sent again."""
-    settings: Annotated[Settings, tyro.conf.arg(name="")] = DEFAULTS
+    settings: Annotated[Writing, tyro.conf.arg(name="")] = DEFAULTS
 
     def check(self) -> None:
         """As `RunOptions.check`."""

@@ -11,8 +11,8 @@ import tyro
 from seal_jax.cli.options import RunOptions, at_least, config_of
 from seal_jax.cli.passages import edited_passages, given_edits
 from seal_jax.cli.report import Report
+from seal_jax.cli.settings import InSequence, Pretrained
 from seal_jax.cli.startup import Opened, announce, open_model
-from seal_jax.seal.settings import Settings
 from seal_jax.seal.settings_sequential import Pretraining
 from seal_jax.seal.settings_sequential import Sequential as SequentialSettings
 
@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from seal_jax.data.squad import Passage
     from seal_jax.runtime import Run
 
-Unprefixed = Annotated[Settings, tyro.conf.arg(name="")]
+UnprefixedPretrained = Annotated[Pretrained, tyro.conf.arg(name="")]
+UnprefixedInSequence = Annotated[InSequence, tyro.conf.arg(name="")]
 UnprefixedSequential = Annotated[SequentialSettings, tyro.conf.arg(name="")]
-DEFAULTS, SEQUENTIAL, PRETRAINING = Settings(), SequentialSettings(), Pretraining()
+SEQUENTIAL, IN_SEQUENCE = SequentialSettings(), InSequence()
+PRETRAINING, PRETRAINED = Pretraining(), Pretrained()
 FIGURES = ("base", "la", "op", "gain", "final_gain", "forgetting", "forgetting_last", "bwt")
 
 
@@ -42,7 +44,7 @@ class Cpt(RunOptions):
     passages: int = 0
     """How many passages, drawn by --seed; 0 is all, in the order of the file."""
     pretraining: Pretraining = PRETRAINING
-    settings: Unprefixed = DEFAULTS
+    settings: UnprefixedPretrained = PRETRAINED
 
     def check(self) -> None:
         """As `RunOptions.check`."""
@@ -86,7 +88,13 @@ class Sequential(RunOptions):
     data: pathlib.Path
     """Passages: a SQuAD file, or JSON or JSON Lines of {title, context, questions}."""
     sequential: UnprefixedSequential = SEQUENTIAL
-    settings: Unprefixed = DEFAULTS
+    settings: UnprefixedInSequence = IN_SEQUENCE
+
+    def check(self) -> None:
+        """As `RunOptions.check`."""
+        super().check()
+        if self.sequential.weights == "stack" and self.settings.inner.method == "full":
+            raise ValueError("--weights stack is of adapters: with --inner.method full use merged or persistent")
 
     def __call__(self) -> Report:
         """Run the sequences; write result.json, the figures, and the runs in the reference's format."""

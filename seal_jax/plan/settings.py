@@ -40,7 +40,7 @@ class Settings:
     epochs: int = Inner.epochs
     """How often each sequence is seen. Changes the work, hardly the memory."""
     remat: bool = True
-    """Recompute activations in the backward pass."""
+    """Recompute activations in the backward pass; with no-remat they are kept: faster, in far more memory."""
     prompts: int = 8
     """Generation: prompts at once, for each adapter."""
     prompt_tokens: int = 128

@@ -80,7 +80,7 @@ class Inner:
     max_length: int = 2048
     """Tokens a sequence is cut at."""
     split_newlines: bool = True
-    """Train on each line of an edit apart, not on the edit as one text."""
+    """Each line of an edit is a text of its own to train on; with no-split-newlines the edit is one text."""
     pad_loss: PadLoss = "masked"
     """"masked": one end-of-text target; "reference": pads to `max_length` and trains on the pads, as released."""
     remat: bool = False

@@ -228,11 +228,10 @@ def test_seal_checks_its_arguments_before_any_work(tmp_path, data, capsys):
         assert message in err
         assert err.count("\n") == 1
     assert not (tmp_path / "r").exists()
-    for wrong, message in ((["--edits.count", "0"], "count 0: use 1 or more"), (["--reward", "bleu"], "binary")):
-        with pytest.raises(SystemExit) as stopped:
-            main(["seal", *train, "--model", "none", "--out", str(tmp_path / "r"), *wrong])
-        assert stopped.value.code == 2
-        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stopped:
+        main(["seal", *train, "--model", "none", "--out", str(tmp_path / "r"), "--reward", "bleu"])
+    assert stopped.value.code == 2
+    assert "binary" in capsys.readouterr().err
 
 
 def test_a_run_goes_on_after_its_own_export(tmp_path):

@@ -61,7 +61,7 @@ def test_seal_commands_take_the_run_arguments(name, capsys):
     with pytest.raises(SystemExit):
         main(["seal", name, "--help"])
     out = capsys.readouterr().out
-    assert all(flag in out for flag in ("--out", "--restart", "--seed", "--dtype", "--json", "--model", "--reward"))
+    assert all(flag in out for flag in ("--out", "--restart", "--seed", "--dtype", "--json", "--model", "--edits.kind"))
 
 
 def test_version_and_no_command(capsys):

@@ -11,8 +11,9 @@ from seal_jax.cli import main
 from seal_jax.data.worlds import biographies
 from seal_jax.data.worlds.tokenizer import build
 
-SMALL = ["--inner.epochs", "1", "--inner.rank", "2", "--edits.kind", "plain", "--edits.max-new-tokens", "4"]
-SMALL += ["--answering.template", "plain", "--answering.max-new-tokens", "2", "--edits.count", "1"]
+SHORT = ["--edits.kind", "plain", "--edits.max-new-tokens", "4"]
+SHORT += ["--answering.template", "plain", "--answering.max-new-tokens", "2"]
+SMALL = [*SHORT, "--inner.epochs", "1", "--inner.rank", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,13 @@ def test_sequences(model, data, tmp_path, capsys):
     assert result["matrix"][1][1] is None
     assert [row["age"] for row in result["gain_by_age"]] == [0, 1]
     assert {"base", "la", "op", "forgetting", "bwt", "seconds"} < result.keys()
+    one_by_one = json.loads((out / "matrices.json").read_text())
+    titles = {row["title"] for row in json.loads(data.read_text())}
+    assert [len(row["titles"]) for row in one_by_one] == [2, 2]
+    assert {title for row in one_by_one for title in row["titles"]} == titles
+    mean = [sum(row["matrix"][0][i] for row in one_by_one) / 2 for i in range(2)]
+    assert result["matrix"][0] == pytest.approx(mean)
+    assert [row["matrix"][1][1] for row in one_by_one] == [None, None]
     assert (out / "matrix.png").stat().st_size > 5_000
     assert (out / "gain_by_age.png").stat().st_size > 5_000
     assert [p.name for p in sorted((out / "runs").iterdir())] == ["run0.json", "run1.json"]
@@ -57,7 +65,7 @@ def test_continued_pretraining(model, data, tmp_path, capsys):
     rows = [{**row, "completions": ["One.\nTwo.", row["context"]]} for row in json.loads(data.read_text())]
     data.write_text(json.dumps(rows))
     out = tmp_path / "r"
-    command = ["seal", "cpt", "--model", model, "--edits", str(data), "--out", str(out), *SMALL]
+    command = ["seal", "cpt", "--model", model, "--edits", str(data), "--out", str(out), *SHORT]
     command += ["--pretraining.rank", "2", "--pretraining.epochs", "1", "--pretraining.batch-size", "4"]
     assert main(command) == 0
     shown = capsys.readouterr()
@@ -95,7 +103,7 @@ def test_too_few_passages(model, data, tmp_path, capsys):
 def test_full_fine_tuning_that_cannot_fit_is_refused(model, data, tmp_path, capsys, monkeypatch):
     """The refusal names the numbers and what to do."""
     monkeypatch.setattr("seal_jax.runtime.resources.device_memory", lambda: 1_500_000)
-    common = ["--model", model, "--data", str(data), "--out", str(tmp_path / "r"), *SMALL]
+    common = ["--model", model, "--data", str(data), "--out", str(tmp_path / "r"), *SHORT]
     assert main(["seal", "cpt", *common, "--pretraining.method", "full"]) == 2
     assert "--pretraining.method lora" in capsys.readouterr().err
     assert main(["seal", "sequential", *common, "--inner.method", "full", "--sequences", "2", "--steps", "2"]) == 2

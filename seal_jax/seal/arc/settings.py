@@ -25,7 +25,7 @@ class Edits:
     template: str = "arc-edit"
     """The prompt: "arc-edit", "arc-edit-plain" (for the embedded checkpoint), or the path of a file with {demos}."""
     chat: bool = True
-    """Ask in the tokenizer's chat form."""
+    """Ask in the tokenizer's chat form; with no-chat in plain text."""
     count: int = 15
     """Edits tried for each task of a round."""
     tested: int = 5
