@@ -9,26 +9,25 @@ if TYPE_CHECKING:
     from seal_jax.data.squad import Passage
 
 
-def chosen_passages(
-    path: pathlib.Path | None, count: int, seed: int, exactly: bool = False, need_questions: bool = True
-) -> list[Passage]:
+def chosen_passages(path: pathlib.Path | None, count: int, seed: int, need_questions: bool = True) -> list[Passage]:
     """`count` passages of a file drawn by seed, or all of them in order for 0.
 
-    exactly: ValueError if there are fewer. need_questions: as in `data.squad.load_squad`.
+    need_questions: as in `data.squad.load_squad`. Raises ValueError if there are fewer.
     """
     from seal_jax.data.squad import load_squad, subset
 
     assert path is not None, "checked by the caller"
     found = load_squad(path, need_questions)
-    if exactly and len(found) < count:
-        raise ValueError(f"{path} has {len(found)} passages with questions; {count} are asked for")
+    if len(found) < count:
+        kind = "passages with questions" if need_questions else "passages"
+        raise ValueError(f"{path} has {len(found)} {kind}; {count} are asked for")
     return subset(found, count, seed) if count else found
 
 
 def edited_passages(data: pathlib.Path | None, edits: pathlib.Path | None, count: int, seed: int) -> list[Passage]:
     """`chosen_passages` of `data`, or of `edits` where that is None; given both, of those in `data` that have edits.
 
-    Raises ValueError if there are none.
+    Raises ValueError if there are none, or fewer than `count`.
     """
     if data is None or edits is None:
         return chosen_passages(data or edits, count, seed)
@@ -38,6 +37,8 @@ def edited_passages(data: pathlib.Path | None, edits: pathlib.Path | None, count
     found = [p for p in chosen_passages(data, 0, seed) if (p.title, p.context) in written]
     if not found:
         raise ValueError(f"{edits}: none of its passages is in {data}, by title and text")
+    if len(found) < count:
+        raise ValueError(f"{edits} has edits of {len(found)} passages of {data}; {count} are asked for")
     return subset(found, count, seed) if count else found
 
 

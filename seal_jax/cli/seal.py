@@ -61,7 +61,7 @@ class Train(RunOptions):
         with Run(self.out, config_of(self, data=self.data), self.restart) as run:
             _claim_export(self.out, self.export)
             held_out = self.test or self.passages
-            chosen = chosen_passages(self.data, self.passages * self.rounds + held_out, self.seed, exactly=True)
+            chosen = chosen_passages(self.data, self.passages * self.rounds + held_out, self.seed)
             train = [chosen[held_out + i * self.passages :][: self.passages] for i in range(self.rounds)]
             settings = self.settings
             if self.edits is not None:

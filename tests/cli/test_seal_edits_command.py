@@ -79,6 +79,15 @@ def test_edits_of_a_served_model(serve, data, tmp_path, capsys):
     assert KEY not in text_of(tmp_path)
 
 
+def test_more_passages_than_there_are(serve, data, tmp_path, capsys):
+    server = serve(lambda body: says("x"))
+    assert edits(server, data, tmp_path / "r", "--passages", "4") == 2
+    assert "d.json has 3 passages; 4 are asked for" in capsys.readouterr().err
+    assert edits(server, data, tmp_path / "r", "--edits.kind", "nonsense") == 2
+    assert not server.requests
+    assert edits(server, data, tmp_path / "r", "--passages", "3") == 0  # what was refused is in no one's way
+
+
 def test_meta(serve, data, tmp_path):
     server = serve(lambda body: says("x"))
     how = ["--edits.kind", "self-qa", "--edits.temperature", "0.7", "--edits.top-p", "0.9", "--passages", "2"]
@@ -171,6 +180,10 @@ def test_edits_by_anyone(tmp_path):
     assert found == list(PEOPLE[1:])
     assert given_edit(given, found, 0) == ["", "Facts."]
     assert len(edited_passages(data, given, 1, 0)) == 1
+    with pytest.raises(ValueError, match=r"e\.json has edits of 2 passages of .*d\.json; 3 are asked for"):
+        edited_passages(data, given, 3, 0)
+    with pytest.raises(ValueError, match=r"d\.json has 3 passages with questions; 4 are asked for"):
+        edited_passages(data, None, 4, 0)
     assert edited_passages(data, None, 0, 0) == list(PEOPLE)
     other = write(tmp_path / "o.json", [{**rows[0], "context": "Something else."}])
     with pytest.raises(ValueError, match=r"o\.json: none of its passages is in .*d\.json, by title and text"):
