@@ -38,7 +38,7 @@ def ask(
     """The unadapted model's outcome on every passage's questions; with `show_passage` the passage is in the prompt.
 
     on_progress: called with the number of questions answered after each `rows` of them. grader: that of the settings
-    (`graders.make_grader`), if a caller has made it already.
+    (`graders.make_grader`), if a caller has made it already. What it leaves ungraded is sent to it once more.
     """
     flat = [(p, q) for p in passages for q in p.questions]
     params = models.unroll(model.params)
@@ -56,7 +56,7 @@ def ask(
         scores += [float(score) for score in found[: len(chunk)]]
         if on_progress:
             on_progress(len(chunk))
-    return _outcomes(passages, iter(texts), iter(scores), grader)
+    return grade_missing(_outcomes(passages, iter(texts), iter(scores), grader), passages, grader)
 
 
 def check_context(model: models.Model, passages: Sequence[Passage], answering: Answering) -> None:
@@ -77,7 +77,7 @@ def ask_adapted(
     """The outcome of adapter n on the questions of passage n, all at once, without the passage.
 
     trained: adapters with a leading axis N on every leaf; those beyond the passages are not asked anything.
-    grader: as in `ask`.
+    grader: as in `ask`, but asked once.
     """
     grader = grader or make_grader(model, answering)
     spare = len(jax.tree.leaves(trained)[0]) - len(passages)

@@ -76,6 +76,7 @@ def run_sequences(
     """Run all sequences, `settings.inner.at_once` in one program; steps that the run has finished are not run again.
 
     edits: `[sequence][step]`, written by anyone; by default each step's weights write their own.
+    Answers that could not be graded are sent to the grader once more at the end.
     A sequence's draws depend on (seed, its place, step) alone. Of `settings`, edits, inner and answering are used.
     Raises ValueError for sequences or edits of different lengths, or naming a passage that does not fit the model's
     context.
@@ -97,7 +98,9 @@ def run_sequences(
     def compute() -> list[list[dict[str, Any]]]:
         with progress(name, len(sequences) * min(steps)) as advance:
             make = partial(Chunk, run, name, model, sequences, settings, seed, method, grader, edits)
-            return [row for chunk in chunks for row in make(chunk).steps(advance)]
+            for chunk in chunks:
+                make(chunk).advance(advance)
+            return [row for chunk in chunks for row in make(chunk).records()]
 
     rows = run.stage(f"{name}/steps", compute)
     return _found(sequences, rows, dict(zip(unique, before)))

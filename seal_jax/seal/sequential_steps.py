@@ -18,11 +18,12 @@ from seal_jax.data.squad import Passage
 from seal_jax.evaluation import Grader
 from seal_jax.runtime.checkpoint import Checkpointer
 from seal_jax.runtime.distributed import host
+from seal_jax.runtime.items import Items
 from seal_jax.runtime.mesh import mesh_of, shard_leading
 from seal_jax.runtime.placement import shard_adapters
 from seal_jax.runtime.run import Run
 from seal_jax.seal import fine_tunes, policy
-from seal_jax.seal.answers import Outcome, ask_adapted
+from seal_jax.seal.answers import Outcome, ask_adapted, grade_missing
 from seal_jax.seal.edits import training_sequences
 from seal_jax.seal.sequential_method import Finished, Lesson, Method
 from seal_jax.seal.settings import Settings
@@ -54,10 +55,9 @@ class Chunk(NamedTuple):
     given: Sequence[Sequence[str]] | None
     members: Members
 
-    def steps(self, advance: Callable[[int], None]) -> list[list[dict[str, Any]]]:
-        """The steps of each sequence: "edit", "texts" and "steps" (numbers), "loss", "outcomes" of all items so far."""
-        store, count = self.run.items(f"{self.name}/steps"), len(self.all[0])
-        ids = [f"{self.members.name}/{step}" for step in range(count)]
+    def advance(self, on_progress: Callable[[int], None]) -> None:
+        """Do the steps that the run does not hold yet; on_progress: called with the number of sequences after each."""
+        store, ids, count = *self.kept(), len(self.all[0])
         if missing := [step for step in range(count) if ids[step] not in store]:
             fast = self.model
             if jax.default_backend() == "cpu":
@@ -66,7 +66,7 @@ class Chunk(NamedTuple):
             checkpoints = Checkpointer(self.run.checkpoints / self.name / self.members.name)
             first, state = chunk.restored(checkpoints, count)
             # An item is written before its checkpoint: without one a step is repeated, to the same numbers.
-            advance(len(self.members.sequences) * min(first, missing[0]))
+            on_progress(len(self.members.sequences) * min(first, missing[0]))
             for step in range(first, count):
                 lessons = self.lessons([store[i] for i in ids[:step]])
                 state, record = chunk.step(state, step, lessons, last=step + 1 == count)
@@ -74,10 +74,27 @@ class Chunk(NamedTuple):
                     store.add(ids[step], record)
                 if step + 1 < count:
                     checkpoints.save(step + 1, state)
-                advance(len(self.members.sequences))
+                on_progress(len(self.members.sequences))
             shutil.rmtree(checkpoints.folder, ignore_errors=True)
-        records = [store[i] for i in ids]
-        return [[{key: r[key][n] for key in r} for r in records] for n in range(len(self.members.sequences))]
+
+    def records(self) -> list[list[dict[str, Any]]]:
+        """The steps of each sequence: "edit", "texts" and "steps" (numbers), "loss", "outcomes" of all items so far.
+
+        What could not be graded, now or before a kill, is sent to the grader once more.
+        """
+        store, ids = self.kept()
+        before = [store[i] for i in ids]
+        outcomes = [o for record in before for of_sequence in record["outcomes"] for o in of_sequence]
+        asked = [p for k in range(len(ids)) for place in self.members.sequences for p in self.all[place][: k + 1]]
+        found = iter(grade_missing(outcomes, asked, self.grader))
+        after = [{**r, "outcomes": [[next(found) for _ in row] for row in r["outcomes"]]} for r in before]
+        kept = [old if new == old else store.add(id, new) for id, old, new in zip(ids, before, after)]
+        return [[{key: r[key][n] for key in r} for r in kept] for n in range(len(self.members.sequences))]
+
+    def kept(self) -> tuple[Items, list[str]]:
+        """Where the run keeps the steps, and the name of each there."""
+        ids = [f"{self.members.name}/{step}" for step in range(len(self.all[0]))]
+        return self.run.items(f"{self.name}/steps"), ids
 
     def restored(self, checkpoints: Checkpointer, count: int) -> tuple[int, dict[str, Any]]:
         """The step to go on with, and what it begins from: `{"tree", "optimizer"}`."""

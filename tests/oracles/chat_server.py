@@ -19,6 +19,20 @@ def status(code, body=None, **headers):
     return lambda server, handler: handler.send(code, body, headers)
 
 
+def fails_at_first(then):
+    """`act` for a server that fails on whatever it is asked for the first time."""
+    seen = set()
+
+    def act(body):
+        asked = json.dumps(body["messages"])
+        if asked in seen:
+            return then
+        seen.add(asked)
+        return status(500)
+
+    return act
+
+
 def raw(data):
     """Status 200 with these bytes."""
     return lambda server, handler: handler.send(200, data)

@@ -7,11 +7,13 @@ import chex
 import jax
 import numpy as np
 import pytest
+from oracles.chat_server import ChatServer, fails_at_first, says
 
 from seal_jax import models, training
 from seal_jax.adapters import lora
 from seal_jax.data import packing
 from seal_jax.data.squad import Passage, Question, load_squad
+from seal_jax.evaluation import Endpoint
 from seal_jax.runtime.checkpoint import Checkpointer
 from seal_jax.runtime.files import read_json
 from seal_jax.runtime.run import Run
@@ -101,6 +103,16 @@ def test_killed_inside_the_training(tiny, people, settings, whole, tmp_path, mon
     assert saved == [("passage_only", 3), ("edits", 3)]
     assert {**found, "seconds": 0} == {**whole[1], "seconds": 0}
     assert (tmp_path / "metrics.jsonl").read_bytes() == (whole[0] / "metrics.jsonl").read_bytes()
+
+
+def test_answers_are_graded_again(tiny, people, settings, tmp_path):
+    server = ChatServer(fails_at_first(says("yes")))
+    endpoint = Endpoint(url=server.url, model="m", retries=0)
+    answering = dataclasses.replace(settings.answering, grader="endpoint", endpoint=endpoint)
+    with Run(tmp_path, {}) as run:
+        found = cpt.study(run, tiny, people, EDITS, SETTINGS, answering, seed=1)
+    server.close()
+    assert [found[name]["ungraded"] for name in ("base", "passage_only", "edits")] == [0, 0, 0]
 
 
 def test_full_fine_tuning(tiny, people, settings, tmp_path):

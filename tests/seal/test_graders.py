@@ -7,7 +7,7 @@ import jax
 import micro_study
 import numpy as np
 import pytest
-from oracles.chat_server import ChatServer, says, status
+from oracles.chat_server import ChatServer, fails_at_first, says, status
 
 from seal_jax import adapters, generation
 from seal_jax.evaluation import Case, Endpoint, judge_prompts
@@ -56,10 +56,12 @@ def test_all_of_a_group_is_graded_at_once_with_the_topic(tiny, settings, people)
         return [None if i % 3 == 2 else i % 3 == 0 for i in range(len(cases))]
 
     before = answers.ask(tiny, people, settings.answering, rows=4, grader=grade)
-    assert [o["correct"] for o in before] == [[True, False], [None, True], [False, None]]
+    # What has no verdict is sent once more: the third and the last.
+    assert [o["correct"] for o in before] == [[True, False], [True, True], [False, False]]
     ruled = answers.ask(tiny, people, settings.answering, rows=4)
     assert [o["answers"] for o in ruled] == [o["answers"] for o in before]
-    [cases] = seen
+    cases, again = seen
+    assert again == [cases[2], cases[5]]
     asked = [(p, q) for p in people for q in p.questions]
     assert [c.question for c in cases] == [f"Topic: {p.title}\n{q.question}" for p, q in asked]
     assert [c.gold for c in cases] == [q.answer for _, q in asked]
@@ -67,8 +69,8 @@ def test_all_of_a_group_is_graded_at_once_with_the_topic(tiny, settings, people)
     fresh = adapters.lora.init(jax.random.key(0), tiny.params, 2, 4.0)
     stacked = jax.tree.map(lambda x: np.stack([x] * 4), fresh)
     adapted = answers.ask_adapted(tiny, stacked, people, settings.answering, grader=grade)
-    assert [o["correct"] for o in adapted] == [o["correct"] for o in before]
-    assert seen[1] == cases  # a fresh adapter changes nothing
+    assert [o["correct"] for o in adapted] == [[True, False], [None, True], [False, None]]
+    assert seen[2:] == [cases]  # a fresh adapter changes nothing
 
 
 def test_missing_verdicts_are_asked_for_again(people):
@@ -135,7 +137,7 @@ def test_an_evaluation_by_an_endpoint(tiny, settings, people, tmp_path, serve):
     assert all(said)  # empty answers would be wrong without a call
     assert (found["accuracy"], found["questions"], found["ungraded"], found["passages"]) == (1.0, 6, 2, 3)
     assert [o["correct"] for o in stored] == [[True, True], [None, None], [True, True]]
-    assert len((tmp_path / "run/stages/grades.jsonl").read_text().split()) == 2 * 2 * 4
+    assert len((tmp_path / "run/stages/grades.jsonl").read_text().splitlines()) == 2 * 2
     before = len(server.requests)
     with Run(tmp_path / "run", {"settings": how}) as run:
         again = knowledge.evaluate(run, "base", tiny, people, how, 0, adapt=False)
@@ -191,6 +193,16 @@ def test_trials_are_graded_again_at_the_end(tiny, settings, people, serve):
     asked = len(server.requests)
     run_trials(tiny, trials, settings.inner, how, store)
     assert len(server.requests) == asked
+
+
+def test_answers_without_an_edit_are_graded_again(tiny, settings, people, tmp_path, serve):
+    server = serve(fails_at_first(says("yes")))
+    how = dataclasses.replace(settings, answering=by_endpoint(settings, server))
+    once = dataclasses.replace(how.answering.endpoint, retries=0)
+    how = dataclasses.replace(how, answering=dataclasses.replace(how.answering, endpoint=once))
+    with Run(tmp_path, {}) as run:
+        assert knowledge.evaluate(run, "base", tiny, people, how, 0, adapt=False)["ungraded"] == 0
+    assert len(server.requests) == 2 * 6
 
 
 def test_ungraded_answers_count_neither_way():

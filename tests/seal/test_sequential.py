@@ -1,15 +1,18 @@
 """Sequences of edits at once against one model edited again and again; what goes from step to step; resuming."""
 
 import dataclasses
+import json
 import math
 
 import jax
 import numpy as np
 import pytest
 from oracles import sequences as oracle
+from oracles.chat_server import ChatServer, fails_at_first, says, status
 
 from seal_jax import training
 from seal_jax.data.squad import Passage, load_squad
+from seal_jax.evaluation import Endpoint
 from seal_jax.runtime.checkpoint import Checkpointer
 from seal_jax.runtime.files import read_json
 from seal_jax.runtime.run import Run
@@ -126,6 +129,43 @@ def test_killed_at_every_step(tiny, drawn, settings, tmp_path, monkeypatch, meth
     assert found[0].edits == wanted[0].edits
     assert found[1] == wanted[1]
     assert not list((tmp_path / "killed/checkpoints/seq").iterdir())
+
+
+def verdicts(folder):
+    """Those of the base stage, the finished steps, and the items of the steps."""
+    rows = read_json(folder / "stages/seq/steps.json")["value"]
+    items = [json.loads(line)["value"] for line in (folder / "stages/seq/steps.jsonl").read_text().splitlines()]
+    last = {len(item["outcomes"][0]): item for item in items}  # of a step that is there twice, the later one
+    return (
+        [v for o in read_json(folder / "stages/seq/base.json")["value"] for v in o["correct"]],
+        [v for steps in rows for step in steps for o in step["outcomes"] for v in o["correct"]],
+        [v for item in last.values() for outcomes in item["outcomes"] for o in outcomes for v in o["correct"]],
+    )
+
+
+def test_answers_are_graded_again_at_the_end(tiny, drawn, settings, tmp_path, merged, monkeypatch):
+    """A server that fails for a while costs nothing, and neither does one that fails until the process is killed."""
+    server = ChatServer(fails_at_first(says("yes")))
+    endpoint = Endpoint(url=server.url, model="m", retries=0, wait=0.0, concurrency=16)
+    answering = dataclasses.replace(settings.answering, grader="endpoint", endpoint=endpoint)
+    graded = dataclasses.replace(settings, answering=answering)
+    found, _ = run(tmp_path, tiny, drawn, graded)
+    assert found.edits == merged[0].edits
+    assert all(None not in kept for kept in verdicts(tmp_path))
+    assert np.nanmean(found.matrices) > 0
+    (tmp_path / "stages/grades.jsonl").unlink()
+    (tmp_path / "stages/seq/steps.json").unlink()
+    (tmp_path / "stages/seq/steps.jsonl").unlink()
+    server._act = lambda body: status(500)
+    run(tmp_path, tiny, drawn, graded)
+    assert None in verdicts(tmp_path)[1]
+    (tmp_path / "stages/seq/steps.json").unlink()  # as if it had been killed before the end
+    server._act = lambda body: says("yes")
+    monkeypatch.setattr(sequential.Chunk, "step", lambda *_, **__: pytest.fail("a finished step is done again"))
+    again, _ = run(tmp_path, tiny, drawn, graded)
+    server.close()
+    assert all(None not in kept for kept in verdicts(tmp_path))
+    np.testing.assert_array_equal(again.matrices, found.matrices)
 
 
 def test_what_is_put_in_is_used(tiny, drawn, settings, tmp_path, merged):
