@@ -25,7 +25,7 @@ class Sequences:
     out: pathlib.Path
     """The .jsonl file to write; one that is there is replaced."""
     n: int = 0
-    """The first n passages in the order of the file; 0 is all."""
+    """The first n passages in the order of the file; 0 or less is all."""
     completion: int | Literal["all"] = 0
     """Which of a passage's completions; 0 is the first. With all, the passage comes once for each, as in continued
     pretraining."""
@@ -109,7 +109,7 @@ class Subset:
     out: pathlib.Path
     """The file to write, a JSON list, or with the ending .jsonl an item a line; one that is there is replaced."""
     n: int = 0
-    """How many; 0 is all to the end."""
+    """How many; 0 or less is all to the end."""
     seed: int = 42
     """Seed of the shuffle of the whole file, which comes first."""
     start: int = 0

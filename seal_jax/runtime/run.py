@@ -133,8 +133,17 @@ class Run:
 
     @property
     def checkpoints(self) -> pathlib.Path:
-        """The folder for this run's `Checkpointer`s; a restart deletes it."""
+        """The folder for this run's `Checkpointer`s; a restart deletes it, `drop_checkpoints` a part of it."""
         return self.dir / "checkpoints"
+
+    def drop_checkpoints(self, name: str) -> None:
+        """Delete `checkpoints/NAME`, what a part that is finished went on from, and the folders that this empties."""
+        folder = self.checkpoints / name
+        shutil.rmtree(folder, ignore_errors=True)
+        while folder != self.dir and (not folder.exists() or not any(folder.iterdir())):
+            if folder.exists():
+                folder.rmdir()
+            folder = folder.parent
 
     def path(self, name: str, suffix: str) -> pathlib.Path:
         """Where stage `name` keeps its file with `suffix`. Raises ValueError for a name that is not a plain path."""

@@ -97,6 +97,7 @@ def pretrain(
     for step, loss in enumerate(losses.tolist()):
         run.log({"stage": name, "step": step, "loss": loss}, id=f"{name}/{step}")
     report = {"texts": len(texts), "steps": steps, "loss": float(losses[-max(steps // settings.epochs, 1) :].mean())}
+    run.drop_checkpoints(name)
     return policy.merge(model, kept["weights"]), report
 
 

@@ -131,7 +131,9 @@ def update(
             run.log({"stage": f"{name}/policy", "step": step, "loss": loss}, id=f"{name}/policy/{step}")
         return adapter
 
-    return policy.merge(model, run.stage(f"{name}/policy", trained, kind="tree"))
+    adapter = run.stage(f"{name}/policy", trained, kind="tree")
+    run.drop_checkpoints(name)
+    return policy.merge(model, adapter)
 
 
 def evaluate(

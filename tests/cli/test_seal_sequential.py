@@ -76,6 +76,7 @@ def test_continued_pretraining(model, data, tmp_path, capsys):
     assert len(result["edits"]["gained_questions"]) == result["edits"]["gained"]
     assert {"base", "passage_only", "edits", "differences", "seconds"} == result.keys()
     assert (out / "accuracy.png").exists()
+    assert not (out / "checkpoints").exists()  # each condition is finished
     assert main([*command[:-2], "--completions", "3", "--restart"]) == 2
     assert "has 2 completions, fewer than the 3 of --completions" in capsys.readouterr().err
 
@@ -95,6 +96,10 @@ def test_arguments_are_checked_before_any_work(arguments, message, tmp_path, cap
 
 
 def test_too_few_passages(model, data, tmp_path, capsys):
+        (
+            ["sequential", "--data", "d", "--weights", "stack", "--inner.method", "full"],
+            "--weights stack is of adapters",
+        ),
     command = ["seal", "sequential", "--model", model, "--data", str(data), "--out", str(tmp_path / "r")]
     assert main([*command, "--sequences", "3", "--steps", "2"]) == 2
     assert "4 passages for 3 sequences of 2: 6 are needed" in capsys.readouterr().err
@@ -108,3 +113,4 @@ def test_full_fine_tuning_that_cannot_fit_is_refused(model, data, tmp_path, caps
     assert "--pretraining.method lora" in capsys.readouterr().err
     assert main(["seal", "sequential", *common, "--inner.method", "full", "--sequences", "2", "--steps", "2"]) == 2
     assert "--inner.method lora" in capsys.readouterr().err
+    # What was refused computed nothing, so other settings are welcome in its directory.

@@ -127,6 +127,19 @@ def test_restart_deletes_what_a_run_made_and_nothing_else(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_checkpoints_of_a_finished_part_are_dropped(tmp_path):
+    with Run(tmp_path, Settings()) as run:
+        for name in ("round_1/a", "round_1/b", "round_2"):
+            (run.checkpoints / name / "step_00000001").mkdir(parents=True)
+        run.drop_checkpoints("round_1/a")
+        assert [p.name for p in (run.checkpoints / "round_1").iterdir()] == ["b"]
+        run.drop_checkpoints("round_1/b")
+        assert [p.name for p in run.checkpoints.iterdir()] == ["round_2"]
+        run.drop_checkpoints("never_there")
+        run.drop_checkpoints("round_2")
+        assert not run.checkpoints.exists()
+
+
 def test_stages_without_settings_are_not_trusted(tmp_path):
     with Run(tmp_path, {}) as run:
         run.stage("a", lambda: 1)
