@@ -74,7 +74,8 @@ class Cpt(RunOptions):
             names = ("base", "passage_only", "edits")
             rows = [{"condition": n, **{c: found[n][k] for c, k in columns.items() if k in found[n]}} for n in names]
             notes = [
-                f"{run.dir / 'result.json'} has the questions gained and lost, {run.dir / 'accuracy.png'} the figure"
+                f"{run.dir / 'result.json'} has the questions gained and lost, {run.dir / 'accuracy.png'} the figure, "
+                f"{run.dir / 'runs'} the verdicts in the reference's format"
             ]
             return Report(run.finish(found), rows, f"{title}: over questions, and over passages", notes)
 
@@ -110,16 +111,18 @@ class Sequential(RunOptions):
             _announce_sequential(self, opened, [p for s in drawn for p in s])
             model = opened.load(self.dtype)
             found = sequential.run_sequences(run, "sequences", model, drawn, self.settings, self.seed, method_of(of))
-            return _sequential_report(self, run, found.matrices)
+            return _sequential_report(self, run, drawn, found.matrices)
 
 
-def _sequential_report(command: Sequential, run: Run, matrices: Any) -> Report:
+def _sequential_report(command: Sequential, run: Run, drawn: list[list[Passage]], matrices: Any) -> Report:
     from seal_jax.runtime import matrix_plots
     from seal_jax.runtime.files import write_json
     from seal_jax.seal import sequential_metrics as metrics
 
     of, summary = command.sequential, metrics.summary(matrices)
     mean, stderr = metrics.mean_matrix(matrices)
+    each = [{"titles": [p.title for p in of_one], "matrix": m} for of_one, m in zip(drawn, matrices, strict=True)]
+    write_json(run.dir / "matrices.json", each)
     runs = [matrices[i : i + of.per_run] for i in range(0, len(matrices), of.per_run)]
     for i, members in enumerate(runs):
         write_json(run.dir / "runs" / f"run{i}.json", metrics.recorded(members, str(command.data), command.model))
@@ -133,7 +136,10 @@ def _sequential_report(command: Sequential, run: Run, matrices: Any) -> Report:
         {"figure": f"gain at age {row['age']}", "mean": row["mean"], "± stderr": row["stderr"]}
         for row in summary["gain_by_age"]
     ]
-    notes = [f"{run.dir} has result.json, matrix.png, gain_by_age.png, and in runs/ the reference's format"]
+    notes = [
+        f"{run.dir} has result.json, matrices.json (each sequence's), matrix.png, gain_by_age.png, and in runs/ "
+        "the reference's format"
+    ]
     return Report(run.finish(result), rows, "Mean over sequences, ± one standard error", notes)
 
 

@@ -15,6 +15,7 @@ from seal_jax import adapters, models, training
 from seal_jax.data import packing
 from seal_jax.data.squad import Passage
 from seal_jax.runtime.checkpoint import Checkpointer
+from seal_jax.runtime.files import write_json
 from seal_jax.runtime.logging import progress
 from seal_jax.runtime.run import Run
 from seal_jax.seal import cpt_metrics, fine_tunes, policy
@@ -55,8 +56,9 @@ def study(
     edits: the completions of each passage. "base" is the model as it is; "passage_only" was trained on the passages, as
     often as the corpus of the edits has them; "edits" on the edits and the passages. Each has the figures of
     `cpt_metrics.summary`, the trained ones also the questions gained and lost against "base", "texts", "steps" and the
-    last "loss"; "differences" has paired ones. Raises ValueError before any work for questions that do not fit the
-    model's context, and if a fine-tune diverges.
+    last "loss"; "differences" has paired ones. `runs/passage_only.json` and `runs/edits.json` in the run's directory
+    have the answers and verdicts in the reference's format. Raises ValueError before any work for questions that do not
+    fit the model's context, and if a fine-tune diverges.
     """
     answering = kept_in(run, answering)
     alone = [[""] * max(len(of_passage), 1) for of_passage in edits]
@@ -66,6 +68,8 @@ def study(
     for name, texts in conditions.items():
         learner, trained[name] = pretrain(run, name, model, texts, settings, seed)
         outcomes[name] = _asked(run, name, learner, passages, answering)
+        told = cpt_metrics.recorded(outcomes["base"], outcomes[name], len(texts))
+        write_json(run.dir / "runs" / f"{name}.json", told)
     found = {name: cpt_metrics.summary(o) for name, o in outcomes.items()}
     changed = {n: cpt_metrics.changes(passages, outcomes["base"], outcomes[n]) for n in conditions}
     pairs = [("edits", "base"), ("edits", "passage_only"), ("passage_only", "base")]
@@ -93,11 +97,11 @@ def pretrain(
             return _train(run, name, model, batch, lengths, settings, seed, advance)
 
     kept = run.stage(f"{name}/weights", trained, kind="tree")
+    run.drop_checkpoints(name)
     losses = np.asarray(kept["losses"])
     for step, loss in enumerate(losses.tolist()):
         run.log({"stage": name, "step": step, "loss": loss}, id=f"{name}/{step}")
     report = {"texts": len(texts), "steps": steps, "loss": float(losses[-max(steps // settings.epochs, 1) :].mean())}
-    run.drop_checkpoints(name)
     return policy.merge(model, kept["weights"]), report
 
 

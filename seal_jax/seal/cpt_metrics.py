@@ -56,6 +56,36 @@ def changes(passages: Sequence[Passage], before: Sequence[Outcome], after: Seque
     return {**{k: len(v) for k, v in found.items()}, **{f"{k}_questions": v for k, v in found.items()}}
 
 
+def recorded(before: Sequence[Outcome], after: Sequence[Outcome], texts: int) -> dict[str, Any]:
+    """The outcomes of the same passages before and after training on `texts` texts, in the reference's format.
+
+    The verdicts of all questions are in "server_reply", in order. `recorded.cpt` reads it, and `seal aggregate`.
+    There is no "per_article": keyed by title, it loses passages that share one.
+    """
+    was, now, old, new = ([x for o in of for x in o[key]] for key in ("correct", "answers") for of in (before, after))
+    gains = [int(y or 0) - int(x or 0) for x, y in zip(was, now, strict=True)]
+    graded = [[v for v in verdicts if v is not None] for verdicts in (was, now)]
+    baseline, adapter = (float(np.mean(v)) if v else float("nan") for v in graded)
+    overall = {"baseline_accuracy": baseline, "adapter_accuracy": adapter, "gain": adapter - baseline}
+    overall = {key: round(value, 4) for key, value in overall.items()}
+    return {
+        "overall": overall,
+        "n_articles": len(before),
+        "train_sequences": texts,
+        "eval_questions": len(was),
+        "server_reply": {
+            "baseline_accuracy": overall["baseline_accuracy"],
+            "adapter_accuracy": overall["adapter_accuracy"],
+            "adapter_gain": overall["gain"],
+            "baseline_texts": old,
+            "adapter_texts": new,
+            "baseline_correct": was,
+            "adapter_correct": now,
+            "gains": gains,
+        },
+    }
+
+
 def compare(a: Sequence[Outcome], b: Sequence[Outcome]) -> dict[str, dict[str, float]]:
     """Mean difference a - b over questions, of accuracy and log-likelihood, with standard errors by passage.
 

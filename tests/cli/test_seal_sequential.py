@@ -76,6 +76,15 @@ def test_continued_pretraining(model, data, tmp_path, capsys):
     assert len(result["edits"]["gained_questions"]) == result["edits"]["gained"]
     assert {"base", "passage_only", "edits", "differences", "seconds"} == result.keys()
     assert (out / "accuracy.png").exists()
+    for name in ("passage_only", "edits"):
+        assert main(["seal", "aggregate", "--results", str(out / f"runs/{name}.json"), "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert "notes" not in told
+        assert told["overall"]["adapter_accuracy"] == round(result[name]["accuracy"], 4)
+        assert told["questions"] == {
+            "total": result[name]["questions"],
+            **{key: result[name][key] for key in ("gained", "lost", "ungraded")},
+        }
     assert not (out / "checkpoints").exists()  # each condition is finished
     assert main([*command[:-2], "--completions", "3", "--restart"]) == 2
     assert "has 2 completions, fewer than the 3 of --completions" in capsys.readouterr().err
@@ -87,6 +96,10 @@ def test_continued_pretraining(model, data, tmp_path, capsys):
         (["cpt"], "give --data (the model writes the edits), --edits (they are given), or both"),
         (["cpt", "--data", "d", "--completions", "2"], "--completions chooses among those of --edits FILE"),
         (["cpt", "--data", "d", "--passages", "-1"], "--passages -1: use 0 or more"),
+        (
+            ["sequential", "--data", "d", "--weights", "stack", "--inner.method", "full"],
+            "--weights stack is of adapters",
+        ),
     ],
 )
 def test_arguments_are_checked_before_any_work(arguments, message, tmp_path, capsys):
@@ -96,10 +109,6 @@ def test_arguments_are_checked_before_any_work(arguments, message, tmp_path, cap
 
 
 def test_too_few_passages(model, data, tmp_path, capsys):
-        (
-            ["sequential", "--data", "d", "--weights", "stack", "--inner.method", "full"],
-            "--weights stack is of adapters",
-        ),
     command = ["seal", "sequential", "--model", model, "--data", str(data), "--out", str(tmp_path / "r")]
     assert main([*command, "--sequences", "3", "--steps", "2"]) == 2
     assert "4 passages for 3 sequences of 2: 6 are needed" in capsys.readouterr().err
@@ -111,6 +120,6 @@ def test_full_fine_tuning_that_cannot_fit_is_refused(model, data, tmp_path, caps
     common = ["--model", model, "--data", str(data), "--out", str(tmp_path / "r"), *SHORT]
     assert main(["seal", "cpt", *common, "--pretraining.method", "full"]) == 2
     assert "--pretraining.method lora" in capsys.readouterr().err
+    # What was refused computed nothing, so other settings are welcome in its directory.
     assert main(["seal", "sequential", *common, "--inner.method", "full", "--sequences", "2", "--steps", "2"]) == 2
     assert "--inner.method lora" in capsys.readouterr().err
-    # What was refused computed nothing, so other settings are welcome in its directory.
