@@ -33,8 +33,9 @@ SETTINGS = Settings(
     ),
     prediction=Prediction(permute_n=1, max_new_tokens=32),
     policy=PolicyUpdate(
-        rank=16, alpha=32.0, learning_rate=1e-3, epochs=4, batch_size=10, schedule="cosine", max_length=512
+        rank=16, alpha=32.0, learning_rate=3e-3, epochs=8, batch_size=5, schedule="cosine", max_length=512
     ),
+    select="gained",
     instruction="arc-task-plain",
 )
 ORACLE = EditConfig((), "train_using_output_tokens", 3e-3, 4)

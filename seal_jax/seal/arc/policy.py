@@ -119,6 +119,11 @@ def cloning_rows(
     ]
 
 
+def gained(rewards: Sequence[Sequence[float]], before: Sequence[float | None]) -> list[list[float]]:
+    """The rewards of each task's edits, 0 where the task was solved before any training (`before` is 1)."""
+    return [[reward * (known == 0) for reward in row] for row, known in zip(rewards, before, strict=True)]
+
+
 def refusals(written: Sequence[Sequence[Written]], most: int = 12) -> dict[str, Any]:
     """How many responses were drawn, how many edits none of them gave, and the most frequent reasons."""
     every = [one for edits in written for one in edits]

@@ -16,6 +16,7 @@ from seal_jax.seal.settings import PolicyUpdate
 TARGETS = ("q_proj", "v_proj", "gate_proj", "up_proj", "down_proj")
 Loss = Literal["ours", "reference"]
 Order = Literal["random", "long_first"]
+Select = Literal["solved", "gained"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,5 +140,11 @@ class Settings:
     ttt: TestTime = TestTime()
     prediction: Prediction = Prediction()
     policy: PolicyUpdate = POLICY
+    select: Select = "solved"
+    """Edits that are cloned: "solved", all that solved their task, as released; "gained", those of them whose task the
+    policy does not solve without training."""
     instruction: str = "arc-task"
     """The words before a task: "arc-task", "arc-task-plain" (none, for the embedded checkpoint), or a file's."""
+
+    def __post_init__(self) -> None:
+        checks.one_of(self, "select", Select)

@@ -80,15 +80,20 @@ def train_round(
 ) -> tuple[models.Model, dict[str, Any]]:
     """One round: write edits, try them, clone those that solved their task. Returns the new policy and a report.
 
-    Where no edit solved its task there is nothing to learn from: the policy stays as it is, and the report says so.
-    Tasks whose answers are not known give no reward.
+    With `select="gained"` tasks that the policy solves without training teach it nothing: any edit solves them. Where
+    no edit is left to learn from, the policy stays as it is, and the report says so ("cloned": 0). Tasks whose answers
+    are not known give no reward.
     """
     settings = texts.settings
     written = write(run, f"{name}/edits", model, tasks, texts, settings.edits.count, texts.seed)
     outcomes = _tried(run, f"{name}/trials", model, policy.trials(tasks, written), texts)
     by_task = _by_task(outcomes, written)
     rewards = [[float(o["correct"] is True) for o in row] for row in by_task]
-    rows = policy.cloning_rows(tasks, written, rewards, texts)
+    gained = rewards
+    if settings.select == "gained":
+        before = _asked(run, f"{name}/before", model, tasks, texts)["by_task"]["accuracy"]
+        gained = policy.gained(rewards, before)
+    rows = policy.cloning_rows(tasks, written, gained, texts)
     report = run.stage(f"{name}/report", lambda: _report(written, by_task, rewards, len(rows)))
     if not rows:
         return model, report

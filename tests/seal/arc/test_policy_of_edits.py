@@ -93,6 +93,18 @@ def test_only_what_solved_its_task_is_cloned(arc_texts):
     assert [row["prompt"] for row in rows] == [arc_texts.prompt(t) for t in TASKS]
 
 
+def test_a_task_that_is_solved_without_training_teaches_nothing():
+    rewards = [[1.0, 0.0], [1.0, 1.0], [0.0, 0.0], [1.0, 0.0]]
+    assert policy.gained(rewards, [0.0, 1.0, 0.0, None]) == [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        policy.gained(rewards, [0.0])
+
+
+def test_an_unknown_choice_of_what_is_cloned_is_refused():
+    with pytest.raises(ValueError, match="select 'best' is not one of solved, gained"):
+        dataclasses.replace(SETTINGS, select="best")
+
+
 def test_a_prompt_that_fills_the_context_is_named(arc_model):
     texts = Texts(arc_model.tokenizer, 40, SETTINGS, SEED)
     with pytest.raises(ValueError, match=r"task task0: its edit prompt has \d+ tokens and the model's context is 40"):
