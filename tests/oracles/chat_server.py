@@ -71,7 +71,8 @@ def dribble(seconds):
 class ChatServer:
     """`act(body)` chooses what to do with a request; a list of actions is gone through, the last one again and again.
 
-    requests: bodies in order of arrival; headers: theirs; most: the most that were under way at once.
+    requests: bodies in order of arrival; headers: theirs; most: the most that were under way at once, each until its
+    reply leaves (the client may ask again before this thread has ended).
     """
 
     def __init__(self, act):
@@ -101,6 +102,7 @@ class ChatServer:
                     outer.requests.append({"path": self.path, **body})
                     outer.headers.append(dict(self.headers))
                     act = outer._choose(body)
+                    self.under_way = True
                     outer._now += 1
                     outer.most = max(outer.most, outer._now)
                 try:
@@ -108,8 +110,12 @@ class ChatServer:
                 except OSError:
                     pass  # the client has gone
                 finally:
-                    with outer._lock:
-                        outer._now -= 1
+                    self.leave()
+
+            def leave(self):
+                with outer._lock:
+                    outer._now -= self.under_way
+                    self.under_way = False
 
             def do_GET(self):
                 with outer._lock:
@@ -123,6 +129,7 @@ class ChatServer:
                     self.send_header(name.replace("_", "-"), value)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
+                self.leave()
                 self.wfile.write(data)
 
             def log_message(self, *_):
