@@ -10,8 +10,9 @@ Command   python -m experiments.arc_few_shot --out runs/arc_few_shot
               --test arc-agi_evaluation_challenges_filtered_1B_eval_set.json --train-tasks 12 --test-tasks 10 \
               --dtype bfloat16 --out runs/arc_llama
 Hardware  two CPU cores; resumes from --out when run again
-Expected  see docs/arc.md
-Last run  see docs/arc.md
+Expected  solved: icl 0.25, round_0 0.20, round_1 0.25, round_2 0.26, oracle 0.66, each +- 0.04: the claim holds in
+          right cells (+0.095 +- 0.025) and is not clear of noise in tasks solved (+0.058 +- 0.034)
+Last run  2026-11-21, without the controls; docs/arc.md, "On the grids world"
 """
 
 from __future__ import annotations
