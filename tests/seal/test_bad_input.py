@@ -11,8 +11,10 @@ from seal_jax import models
 from seal_jax.cli import main
 from seal_jax.runtime.files import read_json
 
-SMALL = ["--seeds", "1", "--edits.kind", "plain", "--edits.max-new-tokens", "5", "--answering.template", "plain"]
-SMALL += ["--answering.max-new-tokens", "4", "--inner.epochs", "2", "--inner.rank", "2", "--inner.alpha", "8"]
+WRITING = ["--edits.kind", "plain", "--edits.max-new-tokens", "5"]
+TRYING = ["--answering.template", "plain", "--answering.max-new-tokens", "4"]
+TRYING += ["--inner.epochs", "2", "--inner.rank", "2", "--inner.alpha", "8"]
+SMALL = {"edits": WRITING, "evaluate": [*WRITING, *TRYING], "train": [*WRITING, *TRYING, "--seeds", "1"]}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def items(passages):
 
 
 def seal(name, model, out, *arguments):
-    return main(["seal", name, "--model", str(model), "--out", str(out), "--json", *arguments, *SMALL])
+    return main(["seal", name, "--model", str(model), "--out", str(out), "--json", *arguments, *SMALL[name]])
 
 
 @pytest.mark.parametrize(
