@@ -68,6 +68,11 @@ def dribble(seconds):
     return act
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # with the default of 5, the system resets connections that come at once
+
+
 class ChatServer:
     """`act(body)` chooses what to do with a request; a list of actions is gone through, the last one again and again.
 
@@ -78,8 +83,7 @@ class ChatServer:
     def __init__(self, act):
         self.requests, self.headers, self.most, self._now = [], [], 0, 0
         self._lock, self._act = threading.Lock(), act
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
