@@ -19,7 +19,7 @@ CHECKPOINT = pathlib.Path(__file__).parents[2] / "assets" / "grids"
 
 # Chosen on tasks of the "dev" split; the study trains on "train" and evaluates on "test".
 SETTINGS = Settings(
-    edits=Edits(template="arc-edit-plain", count=8, tested=2, temperature=1.0, max_new_tokens=32, rows=128),
+    edits=Edits(template="arc-edit-plain", count=24, tested=2, temperature=1.0, max_new_tokens=32, rows=128),
     ttt=TestTime(
         rank=16,
         alpha=32.0,
@@ -47,7 +47,7 @@ FILES = dataclasses.replace(
     prediction=dataclasses.replace(SETTINGS.prediction, max_new_tokens=512, rows=8),
 )
 
-TASKS, ROUNDS, TEST = 60, 2, 120
+TASKS, ROUNDS, TEST = 60, 2, 200
 
 
 def grids_study(
