@@ -27,8 +27,9 @@ class Output(NamedTuple):
     stop string (None without a tokenizer); logprobs: log-probability of each of `tokens` under the unmodified model
     distribution (no temperature, no filter, no penalty); finished: True if the row ended by EOS or a stop string, False
     if by its limit; top_logprobs: for each of `tokens` the likeliest tokens of that distribution, best first, as
-    `(id, log-probability)` (None unless asked for). A token that begins before a stop string and runs into it is not in
-    `tokens`; its part before is in the text.
+    `(id, log-probability)` (None unless asked for); eos: the token that ended the row, None where it ended by a stop
+    string or its limit. A token that begins before a stop string and runs into it is not in `tokens`; its part before
+    is in the text.
     """
 
     tokens: list[list[int]]
@@ -36,6 +37,7 @@ class Output(NamedTuple):
     logprobs: list[list[float]]
     finished: list[bool]
     top_logprobs: list[list[list[tuple[int, float]]]] | None = None
+    eos: list[int | None] | None = None
 
 
 def generate(
@@ -195,4 +197,10 @@ def _output(rows: list[Tokens], order: Order) -> Output:
         logprobs=[row.logprobs.tolist() for row in kept],
         finished=[ended for _, _, ended in cuts],
         top_logprobs=likeliest if order.program.top else None,
+        eos=[_eos_after(row.tokens[n : n + 1].tolist(), order) for row, (n, _, _) in zip(rows, cuts)],
     )
+
+
+def _eos_after(following: list[int], order: Order) -> int | None:
+    """The token that follows those kept of a row, if it is one that ends rows."""
+    return following[0] if following and following[0] in order.end.eos else None
