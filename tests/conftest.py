@@ -13,6 +13,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import jax
 import pytest
+from oracles import chat_server
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -44,3 +45,18 @@ def few_compiled_programs():
     maps = pathlib.Path("/proc/self/maps")
     if maps.exists() and maps.read_bytes().count(b"\n") > 20_000:
         jax.clear_caches()
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """`serve(act)` starts a chat server that acts so; all are stopped at the end. Its key is in the environment."""
+    monkeypatch.setenv("OPENAI_API_KEY", chat_server.KEY)
+    servers = []
+
+    def start(act):
+        servers.append(chat_server.ChatServer(act))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()

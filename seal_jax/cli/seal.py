@@ -118,17 +118,17 @@ def _evaluate(command: Evaluate, run: Run, chosen: list[Passage], given: list[st
     opened = open_model(command.model, command.mesh)
     announce_seal(opened, chosen, settings, command.dtype, command.out, writing=given is None)
     model = opened.load(command.dtype)
+    # Asked first: what is wrong with the way of asking shows before edits are written.
+    found = {"base": knowledge.evaluate(run, "base", model, chosen, settings, seed, adapt=False)}
     edits = knowledge.write(run, "edits-edits", model, chosen, settings, seed) if given is None else given
     conditions: dict[str, dict[str, Any]] = {
-        "base": {"adapt": False},
         "passage_only": {"edits": [""] * len(chosen)},
         "edits": {"edits": edits},
     }
     if len(chosen) > 1:
         conditions["other_passage"] = {"edits": edits, "shift": 1}
-    found = {
-        name: knowledge.evaluate(run, name, model, chosen, settings, seed, **how) for name, how in conditions.items()
-    }
+    for name, how in conditions.items():
+        found[name] = knowledge.evaluate(run, name, model, chosen, settings, seed, **how)
     pairs = [("edits", "base"), ("edits", "passage_only"), ("edits", "other_passage")]
     plain = {name: {k: v for k, v in e.items() if k != "by_passage"} for name, e in found.items()}
     return {**plain, "differences": study.differences(found, pairs), "seconds": run.seconds}

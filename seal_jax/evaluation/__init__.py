@@ -15,12 +15,11 @@ from seal_jax.evaluation.grading import (
     token_recall,
 )
 from seal_jax.evaluation.judge import judge, judge_prompts, judge_turns, read_verdict
-from seal_jax.evaluation.qa import ANSWER_TOKENS, answer_prompt, topic_question
+from seal_jax.evaluation.qa import answer_prompt, topic_question
 from seal_jax.evaluation.reply_cache import ReplyCache
 from seal_jax.evaluation.templates import Turns, chat, fill, fill_turns, load_template, load_turns
 
 __all__ = [
-    "ANSWER_TOKENS",
     "RULES",
     "Case",
     "Client",

@@ -6,9 +6,6 @@ from typing import Any
 
 from seal_jax.evaluation.templates import chat, fill, fill_turns, load_template, load_turns
 
-# Reference settings for real models: greedy, at most this many new tokens, stop at EOS.
-ANSWER_TOKENS = 64
-
 SHIPPED = ("answer", "plain")
 
 

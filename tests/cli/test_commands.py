@@ -208,6 +208,16 @@ def test_seal_evaluate_compares_given_edits(tiny, tmp_path, data, capsys):
     assert not list((tmp_path / "r").rglob("*-edits.json"))  # nothing was written by the model
 
 
+def test_seal_evaluate_refuses_a_way_of_asking_before_it_writes_edits(tiny, tmp_path, data, capsys):
+    folder, _, _ = tiny
+    (tmp_path / "bad.txt").write_text("{title} alone")
+    command = ["seal", "evaluate", "--model", str(folder / "model"), "--data", str(data), "--out", str(tmp_path / "r")]
+    assert main([*command, "--answering.template", str(tmp_path / "bad.txt")]) == 2
+    assert "bad.txt" in (err := capsys.readouterr().err)
+    assert "question" in err
+    assert not list((tmp_path / "r").rglob("*edits*"))
+
+
 def test_seal_checks_its_arguments_before_any_work(tmp_path, data, capsys):
     taken = tmp_path / "taken"
     taken.mkdir()

@@ -6,7 +6,7 @@ import json
 
 import jax
 import pytest
-from oracles.chat_server import ChatServer, drop, raw, says, status
+from oracles.chat_server import KEY, drop, raw, says, status
 
 from seal_jax import models
 from seal_jax.cli import main
@@ -16,22 +16,7 @@ from seal_jax.data.worlds import biographies
 from seal_jax.data.worlds.tokenizer import build
 from seal_jax.seal.edits import edit_prompt, edit_turns
 
-KEY = "sk-very-secret-0123456789"
 PEOPLE = biographies.passages("dev", 3)
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    servers = []
-
-    def start(act):
-        servers.append(ChatServer(act))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 @pytest.fixture

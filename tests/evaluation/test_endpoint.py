@@ -9,13 +9,12 @@ import threading
 import time
 
 import pytest
-from oracles.chat_server import ChatServer, dribble, drop, raw, says, slow, status
+from oracles.chat_server import KEY, dribble, drop, raw, says, slow, status
 
 from seal_jax.evaluation import Case, Client, Endpoint, EndpointError, ReplyCache, Turns, endpoint_grader
 from seal_jax.evaluation import endpoint as module
 from seal_jax.evaluation.post import seconds_to_wait
 
-KEY = "sk-very-secret-0123456789"
 QUICK = {"model": "grader-1", "wait": 0.01, "timeout": 5.0, "retries": 2}
 
 
@@ -24,21 +23,6 @@ def case(number, answer=None):
 
 
 CASES = [case(number) for number in range(6)]
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    """`serve(act)` starts a server; all are stopped at the end. The key is in the environment."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    servers = []
-
-    def start(act):
-        servers.append(ChatServer(act))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 def grader(server, cache=None, **settings):

@@ -7,6 +7,8 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+KEY = "sk-very-secret-0123456789"
+
 
 def says(text):
     """A reply of the model."""

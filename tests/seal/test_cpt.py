@@ -7,7 +7,7 @@ import chex
 import jax
 import numpy as np
 import pytest
-from oracles.chat_server import ChatServer, fails_at_first, says
+from oracles.chat_server import fails_at_first, says
 
 from seal_jax import models, training
 from seal_jax.adapters import lora
@@ -105,13 +105,12 @@ def test_killed_inside_the_training(tiny, people, settings, whole, tmp_path, mon
     assert (tmp_path / "metrics.jsonl").read_bytes() == (whole[0] / "metrics.jsonl").read_bytes()
 
 
-def test_answers_are_graded_again(tiny, people, settings, tmp_path):
-    server = ChatServer(fails_at_first(says("yes")))
+def test_answers_are_graded_again(tiny, people, settings, tmp_path, serve):
+    server = serve(fails_at_first(says("yes")))
     endpoint = Endpoint(url=server.url, model="m", retries=0)
     answering = dataclasses.replace(settings.answering, grader="endpoint", endpoint=endpoint)
     with Run(tmp_path, {}) as run:
         found = cpt.study(run, tiny, people, EDITS, SETTINGS, answering, seed=1)
-    server.close()
     assert [found[name]["ungraded"] for name in ("base", "passage_only", "edits")] == [0, 0, 0]
 
 

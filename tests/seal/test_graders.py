@@ -7,7 +7,7 @@ import jax
 import micro_study
 import numpy as np
 import pytest
-from oracles.chat_server import ChatServer, fails_at_first, says, status
+from oracles.chat_server import fails_at_first, says, status
 
 from seal_jax import adapters, generation
 from seal_jax.evaluation import Case, Endpoint, judge_prompts
@@ -24,19 +24,6 @@ def outcome(*correct):
 @pytest.fixture
 def people(passages):
     return passages(3)
-
-
-@pytest.fixture
-def serve():
-    servers = []
-
-    def start(act):
-        servers.append(ChatServer(act))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 def by_endpoint(settings, server, **how):

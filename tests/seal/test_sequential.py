@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from oracles import sequences as oracle
-from oracles.chat_server import ChatServer, fails_at_first, says, status
+from oracles.chat_server import fails_at_first, says, status
 
 from seal_jax import training
 from seal_jax.data.squad import Passage, load_squad
@@ -143,9 +143,9 @@ def verdicts(folder):
     )
 
 
-def test_answers_are_graded_again_at_the_end(tiny, drawn, settings, tmp_path, merged, monkeypatch):
+def test_answers_are_graded_again_at_the_end(tiny, drawn, settings, tmp_path, merged, monkeypatch, serve):
     """A server that fails for a while costs nothing, and neither does one that fails until the process is killed."""
-    server = ChatServer(fails_at_first(says("yes")))
+    server = serve(fails_at_first(says("yes")))
     endpoint = Endpoint(url=server.url, model="m", retries=0, wait=0.0, concurrency=16)
     answering = dataclasses.replace(settings.answering, grader="endpoint", endpoint=endpoint)
     graded = dataclasses.replace(settings, answering=answering)
@@ -163,7 +163,6 @@ def test_answers_are_graded_again_at_the_end(tiny, drawn, settings, tmp_path, me
     server._act = lambda body: says("yes")
     monkeypatch.setattr(sequential.Chunk, "step", lambda *_, **__: pytest.fail("a finished step is done again"))
     again, _ = run(tmp_path, tiny, drawn, graded)
-    server.close()
     assert all(None not in kept for kept in verdicts(tmp_path))
     np.testing.assert_array_equal(again.matrices, found.matrices)
 

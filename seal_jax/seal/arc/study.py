@@ -106,7 +106,9 @@ def train_round(
             run.log({"stage": f"{name}/policy", "step": step, "loss": loss}, id=f"{name}/policy/{step}")
         return adapter
 
-    return cloning.merge(model, run.stage(f"{name}/policy", cloned, kind="tree")), report
+    adapter = run.stage(f"{name}/policy", cloned, kind="tree")
+    run.drop_checkpoints(name)
+    return cloning.merge(model, adapter), report
 
 
 def write(
