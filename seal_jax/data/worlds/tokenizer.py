@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from seal_jax.data.worlds.vocabulary import ATTRIBUTES, COMMON_PIECES, FIRST_NAMES, LAST_NAMES
@@ -32,8 +32,12 @@ def pieces() -> list[str]:
     return list(dict.fromkeys(ordered))
 
 
-def build(vocabulary: Iterable[str] | None = None) -> Any:
-    """The tokenizer as a `transformers.PreTrainedTokenizerFast`. Adds no special tokens by itself."""
+def build(vocabulary: Iterable[str] | None = None, roles: Sequence[str] = ()) -> Any:
+    """The tokenizer as a `transformers.PreTrainedTokenizerFast`. Adds no special tokens by itself.
+
+    vocabulary: the pieces in id order, SPECIALS first; by default those of the biographies. roles: more of them that
+    are special, as those that open a turn; text after one starts like a line does.
+    """
     import tokenizers
     from tokenizers import decoders, models, normalizers
     from transformers import PreTrainedTokenizerFast
@@ -57,7 +61,7 @@ def build(vocabulary: Iterable[str] | None = None) -> Any:
             decoders.Strip(" ", 1, 0),
         ]
     )
-    tokenizer.add_special_tokens(list(SPECIALS))
+    tokenizer.add_special_tokens([*SPECIALS, *roles])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
