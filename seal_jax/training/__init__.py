@@ -3,7 +3,7 @@
 from seal_jax.training import loss, optim
 from seal_jax.training.finetune import State, advance, begin, finetune, finetune_batch
 from seal_jax.training.loss import LossFn, causal_lm, lm_loss, token_log_probs
-from seal_jax.training.optim import Hyper, adamw, adamw_cosine, cosine_schedule, linear_schedule
+from seal_jax.training.optim import Hyper, adamw, adamw_cosine, constant_schedule, cosine_schedule, linear_schedule
 from seal_jax.training.segments import diverged, finetune_in_segments
 from seal_jax.training.trainable import full_parameters, trainable
 
@@ -16,6 +16,7 @@ __all__ = [
     "advance",
     "begin",
     "causal_lm",
+    "constant_schedule",
     "cosine_schedule",
     "diverged",
     "finetune",

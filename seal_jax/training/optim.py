@@ -43,6 +43,11 @@ class AdamWState(NamedTuple):
     square: Any
 
 
+def constant_schedule(hyper: Hyper, step: jax.Array) -> jax.Array:
+    """The learning rate at every step."""
+    return jnp.broadcast_to(jnp.asarray(hyper.learning_rate).astype(jnp.float32), jnp.shape(step))
+
+
 def linear_schedule(hyper: Hyper, step: jax.Array) -> jax.Array:
     """The learning rate of step `t` (0-based, int32): `lr * t / warmup`, then `lr * (steps - t) / (steps - warmup)`."""
     step, steps, warmup = (jnp.asarray(x).astype(jnp.float32) for x in (step, hyper.steps, hyper.warmup))

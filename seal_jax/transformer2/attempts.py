@@ -56,8 +56,8 @@ def attempt(
     sample alone. on_progress: called with the number of problems done since the last call.
 
     Unroll the parameters (`models.unroll`) before calling this in a loop. A completion ends where the context does, if
-    that is before `task.max_new_tokens`. Raises ValueError naming the problem whose prompt leaves no room to answer, and as
-    `generation.generate`.
+    that is before `task.max_new_tokens`. Raises ValueError naming a problem whose prompt leaves no room to answer, and
+    as `generation.generate`.
     """
     prompts = encode_problems(model, task, problems)
     _check_ids(adapters, adapter_ids, len(problems))
