@@ -128,8 +128,8 @@ def _require(unguarded: frozenset[str]) -> None:
     lacking = [guard for guard in missing_guards() if guard not in unguarded]
     if lacking:
         raise UnguardedError(
-            f"this machine cannot hold programs off {', '.join(lacking)}: that takes seccomp and Landlock (Linux 5.13 or "
-            f"later). Run them in a machine or container that has nothing to lose and pass unguarded={tuple(lacking)}"
+            f"this machine cannot hold programs off {', '.join(lacking)}: that takes seccomp and Landlock (Linux 5.13 "
+            f"or later). Run them in a machine or container that has nothing to lose and pass unguarded={tuple(lacking)}"
         )
 
 

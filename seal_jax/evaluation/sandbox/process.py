@@ -33,7 +33,7 @@ _VERDICT_BYTES = 4096
 
 
 class Ended(NamedTuple):
-    """How a child ended: why it was stopped ("" if it was not), its exit code (minus the signal's number), CPU seconds."""
+    """How a child ended: why it was stopped ("" if it was not), its exit code (minus a signal's number), CPU seconds."""
 
     stopped: str
     code: int
@@ -52,7 +52,7 @@ class _Pipe:
 
 
 def run(job: dict[str, Any], token: bytes) -> Ended:
-    """Run one child to its end. job: what `child.main` reads, less what is known here only. OSError if it cannot start."""
+    """Run one child to its end. job: what `child.main` reads, less what is known only here. OSError if none starts."""
     base = tempfile.mkdtemp(prefix="program-")
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, base, ignore_errors=True)  # the child can make plain files only
@@ -153,7 +153,7 @@ def _drain(pipe: _Pipe) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> tuple[int, float]:
-    """Kill the child and its session; its exit code and CPU seconds. It is reaped last, so its number is still its own."""
+    """Kill the child and its session; its exit code and CPU seconds. Reaped last, so the number is still its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError):

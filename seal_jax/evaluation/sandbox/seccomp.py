@@ -27,7 +27,7 @@ _IOCTL = (
     0x5421,
     0x5450,
     0x5451,
-)  # is it a terminal, its size, bytes waiting, blocking, cloexec
+)  # terminal or not, its size, bytes waiting, blocking, cloexec
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 
 Instruction = tuple[int, int, int, int]
