@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seal_jax.adapters import Adapter, attach
+from seal_jax.adapters import Adapter, attach, check_scales
 from seal_jax.models import Params
 
 
@@ -23,6 +23,12 @@ class Bank(NamedTuple):
     def count(self) -> int:
         """N."""
         return len(jax.tree.leaves(self.adapters)[0])
+
+
+def bank_of(adapters: Adapter, factors: Adapter | None, compose: str) -> Bank:
+    """A bank whose SVF experts have been checked. Raises ValueError where one divides by a sum that vanishes."""
+    check_scales(adapters, factors, compose)
+    return Bank(adapters, factors)
 
 
 class Layered(NamedTuple):
@@ -44,11 +50,11 @@ def cut(adapter: Adapter, layers: int, axis: int) -> Layered:
     return Layered(rest, tuple(pick(i) for i in range(layers)))
 
 
-def attach_cut(params: Params, adapter: Layered, factors: Layered, compose: str) -> Params:
+def attach_cut(params: Params, adapter: Layered, factors: Layered, compose: str, form: str) -> Params:
     """`adapters.attach` of one adapter that `cut` has cut up to unrolled parameters."""
-    params = attach(params, adapter.rest, factors.rest, compose)
+    params = attach(params, adapter.rest, factors.rest, compose, form)
     each = zip(params["layers"], adapter.layers, factors.layers)
-    return {**params, "layers": tuple(attach({"layers": p}, a, f, compose)["layers"] for p, a, f in each)}
+    return {**params, "layers": tuple(attach({"layers": p}, a, f, compose, form)["layers"] for p, a, f in each)}
 
 
 def check_count(adapters: Any) -> int:
@@ -64,20 +70,32 @@ def check_count(adapters: Any) -> int:
 
 @jax.jit
 def pick(bank: Bank, ids: jax.Array) -> Bank:
-    """The adapters `ids`, int32 `[M]`; -1 is the base model (of an SVF-adapted kernel, up to rounding)."""
+    """The adapters `ids`, int32 `[M]`; -1 is the base model, bit for bit in the form that `form_of` gives."""
     there = ids >= 0
     entries = {path: _pick(entry, jnp.maximum(ids, 0), there) for path, entry in bank.adapters.items()}
     return bank._replace(adapters=entries)
+
+
+def form_of(ids: Sequence[int]) -> str:
+    """The form of SVF weights for these ids: what -1 leaves as it is needs the kernel itself, others do without it.
+
+    The kernels are in memory in any case; "residual" reads them besides the factors, 1.8 times as much for an MLP.
+    """
+    return "residual" if -1 in ids else "auto"
+
+
+# What leaves a kernel as it is: a product with zeros; singular values times sigmoid(inf) = 1, or times 1.
+_NEUTRAL = {"raw": jnp.inf, "z": 1.0, "b": 0.0}
 
 
 def _pick(entry: dict[str, jax.Array], ids: jax.Array, there: jax.Array) -> dict[str, jax.Array]:
     if "value" in entry or "held_a" in entry:
         raise ValueError("adapters that replace weights answer in generate_batch, each its own prompts; not by row")
     picked = {name: x[ids] for name, x in entry.items()}
-    # What leaves a kernel as it is: a product with zeros; singular values times sigmoid(inf) = 1.
-    name, neutral = ("raw", jnp.inf) if "raw" in entry else ("b", 0.0)
+    [name] = picked.keys() & _NEUTRAL.keys()
     x = picked[name]
-    return {**picked, name: jnp.where(jnp.expand_dims(there, range(1, x.ndim)), x, jnp.asarray(neutral, x.dtype))}
+    kept = jnp.expand_dims(there, range(1, x.ndim))
+    return {**picked, name: jnp.where(kept, x, jnp.asarray(_NEUTRAL[name], x.dtype))}
 
 
 def stack(adapters: Sequence[Adapter]) -> Adapter:

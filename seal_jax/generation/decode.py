@@ -140,7 +140,8 @@ def _feeder(params: Params, bank: Bank | None, shared: Parts, program: Program) 
     def one(
         adapter: Layered, shared: Parts, tokens: jax.Array, cache: Cache, mask: jax.Array | None
     ) -> tuple[jax.Array, Cache]:
-        return forward(attach_cut(params, adapter, factors, program.compose), shared, tokens, cache, mask)
+        adapted = attach_cut(params, adapter, factors, program.compose, program.form)
+        return forward(adapted, shared, tokens, cache, mask)
 
     each = jax.vmap(one, in_axes=(0, 0, 0, CACHE_AXES, 0), out_axes=(0, CACHE_AXES))
 

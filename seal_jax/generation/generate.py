@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seal_jax.generation.bank import Bank, arrange, check_count, pick
+from seal_jax.generation.bank import Bank, arrange, bank_of, check_count, form_of, pick
 from seal_jax.generation.checks import check_row_ids, is_number
 from seal_jax.generation.engine import Order, Rows, run
 from seal_jax.generation.prompts import Prompt, bucket, encode, row_limits
@@ -58,6 +58,7 @@ def generate(
     adapter_ids: Sequence[int] | None = None,
     factors: Any = None,
     compose: str = "scaled",
+    one_program: bool = False,
     **options: Unpack[Options],
 ) -> Output:
     """Continue every prompt: greedy at temperature 0, else sampled.
@@ -72,6 +73,8 @@ def generate(
 
     adapters: a tree with a leading axis N on every leaf (from `stack_adapters` or `finetune_batch`); adapter_ids: which
     of them each prompt uses, -1 for none; factors and compose: as in `adapters.attach`.
+    Rows of one adapter are computed together where that costs less, so another assignment may be another program.
+    one_program: never; each row reads its own copy of its adapter (of SVF: its scale vector alone), and the kernels.
 
     Options, under the names and with the numbers of transformers where it has them:
 
@@ -96,7 +99,7 @@ def generate(
         raise ValueError(f"key is {len(key)} keys: expected one; rows draw from fold_in(key, row_ids[i])")
     if adapters is not None:
         used = _adapter_ids(check_count(adapters), adapter_ids, len(encoded))
-        found = _routed(params, rows, key, order, options, Bank(adapters, factors), used)
+        found = _routed(params, rows, key, order, options, bank_of(adapters, factors, compose), used, one_program)
     elif adapter_ids is not None:
         raise ValueError("adapter_ids tells which of adapters= each prompt uses: pass both")
     else:
@@ -151,7 +154,8 @@ def generate_batch(
         keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(keys, jnp.arange(count))
     if keys.shape != (count,):
         raise ValueError(f"{len(keys)} keys for {count} adapters: expected one key, or one each")
-    order = with_prefix(order, options, groups, count, range(count))._replace(bank=Bank(adapters, factors))
+    order = with_prefix(order, options, groups, count, range(count))
+    order = order._replace(bank=bank_of(adapters, factors, compose))
     return [_output(rows, order) for rows in run(params, groups, keys, order)]
 
 
@@ -167,15 +171,24 @@ def _adapter_ids(count: int, ids: Sequence[int] | None, prompts: int) -> list[in
 
 
 def _routed(
-    params: Params, rows: Rows, key: jax.Array, order: Order, options: Options, bank: Bank, used: list[int]
+    params: Params,
+    rows: Rows,
+    key: jax.Array,
+    order: Order,
+    options: Options,
+    bank: Bank,
+    used: list[int],
+    one_program: bool,
 ) -> list[Tokens]:
-    """`run` with prompt i under adapter `used[i]`."""
-    arranged = arrange(used)
+    """`run` with prompt i under adapter `used[i]`; one_program: the same for any `used`."""
+    arranged = [(n, [row]) for row, n in enumerate(used)] if one_program else arrange(used)
     groups = [Rows([rows.prompts[i] for i in own], rows.limits[own], [rows.ids[i] for i in own]) for _, own in arranged]
     # Whole numbers of groups that other calls have too; groups without prompts cost what a finished row costs.
     spare = bucket(max(len(groups), 1)) - len(groups)
     ids = np.array([n for n, _ in arranged] + [-1] * spare, np.int32)
-    order = with_prefix(order, options, [rows], bank.count, ids)._replace(bank=pick(bank, jnp.asarray(ids)))
+    program = order.program._replace(form="residual" if one_program else form_of(used))
+    order = with_prefix(order._replace(program=program), options, [rows], bank.count, ids)
+    order = order._replace(bank=pick(bank, jnp.asarray(ids)))
     groups += [Rows([], np.zeros(0, np.int32), [])] * spare
     found = run(params, groups, jnp.broadcast_to(key, len(groups)), order)
     each = order.program.samples

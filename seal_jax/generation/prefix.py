@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seal_jax.generation import decode
-from seal_jax.generation.bank import Bank, check_count, pick
+from seal_jax.generation.bank import bank_of, check_count, form_of, pick
 from seal_jax.generation.checks import check_integer
 from seal_jax.generation.prompts import Prompt, bucket, encode_one, pad_left
 from seal_jax.generation.sampling import Rule
@@ -64,9 +64,10 @@ def prefill(
     bank, rows = None, 1
     if adapters is not None:
         rows = check_count(adapters) + 1
-        bank = pick(Bank(adapters, factors), jnp.array([*range(rows - 1), -1]))
+        bank = pick(bank_of(adapters, factors, compose), jnp.array([*range(rows - 1), -1]))
     padded, mask = pad_left([tokens] * rows, rows, length)
-    program = Program(config, Rule(True, None, False), compose=compose)
+    form = "auto" if bank is None else form_of([-1])
+    program = Program(config, Rule(True, None, False), compose=compose, form=form)
     params = unroll(params) if isinstance(params["layers"], tuple) else _unrolled(params)
     cache = None
     for at in chunks(length, prefill_chunk or length):

@@ -16,7 +16,8 @@ from seal_jax.models import Cache, Config
 class Program(NamedTuple):
     """What a compiled program is made for, besides shapes: the static argument of all of `decode`.
 
-    top: how many of the likeliest tokens are reported; samples: rows that continue each prompt; compose: of adapters.
+    top: how many of the likeliest tokens are reported; samples: rows that continue each prompt; compose, form:
+    of adapters.
     """
 
     config: Config
@@ -25,6 +26,7 @@ class Program(NamedTuple):
     top: int = 0
     samples: int = 1
     compose: str = "scaled"
+    form: str = "auto"
 
 
 class Job(NamedTuple):

@@ -18,7 +18,7 @@ KEY_KERNELS = ("k_proj", "v_proj")
 ROW_KERNELS = ("o_proj", "down_proj")  # their input side is the output side of the kernels before them
 EMBEDDINGS = ("embed_tokens",)
 # What there is below the path of a kernel: fields of adapted weights, and entries of adapters.
-_FIELDS = ("a", "b", "held_a", "held_b", "u", "s", "vt", "z", "zs", "raw", "alpha", "scale")
+_FIELDS = ("a", "b", "held_a", "held_b", "u", "s", "vt", "z", "delta", "zs", "raw", "alpha", "scale")
 
 Tail = tuple[str | None, ...]
 
@@ -67,7 +67,7 @@ def names_of(path: tuple[Any, ...]) -> list[str]:
 
 def _tail(names: list[str], heads: Heads) -> Tail:
     """The mesh axes of a leaf's last dimensions, before it is asked whether they divide them."""
-    names = [name for name in names if name not in ("base", "value")]
+    names = [name for name in names if name not in ("base", "composed", "value")]
     field = names.pop() if len(names) > 2 and names[-1] in _FIELDS and names[-2] == "kernel" else ""
     parent, name = ["", "", *names][-2:]
     if name == "embedding":
@@ -90,6 +90,20 @@ def _tail(names: list[str], heads: Heads) -> Tail:
         "u": (fan_in, "fsdp" if rows else None),
         "vt": (None if rows else "fsdp", fan_out),
     }.get(field, ())
+
+
+def factor_specs(kernel: PartitionSpec, ndim: int, rank: int, mesh: Any) -> tuple[PartitionSpec, ...]:
+    """How the factors u `[..., in, k]`, s `[..., k]` and vt `[..., k, out]` of a kernel are split, given how it is.
+
+    kernel: of `ndim` axes. What splits the kernel splits the factors, also where `param_spec` has no rule for its name:
+    the axis k takes `fsdp` in the factor that is not split by it otherwise.
+    """
+    *_, fan_in, fan_out = (*kernel, *(None,) * (ndim - len(kernel)))
+    stack = (None,) * (ndim - 2)
+    inner = "fsdp" if mesh.shape.get("fsdp", 1) > 1 and rank % mesh.shape["fsdp"] == 0 else None
+    of_u = inner if fan_out == "fsdp" else None
+    of_vt = inner if fan_in == "fsdp" else None
+    return PartitionSpec(*stack, fan_in, of_u), PartitionSpec(*stack, None), PartitionSpec(*stack, of_vt, fan_out)
 
 
 def shard_params(params: Any, mesh: Mesh, config: Any) -> Any:
