@@ -35,20 +35,26 @@ class Turns(NamedTuple):
         return [{"role": role, "content": text} for role, text in self._asdict().items() if text or role == "user"]
 
 
-def load_template(name_or_path: str, fields: Collection[str], folder: pathlib.Path = PROMPTS) -> str:
+def load_template(
+    name_or_path: str, fields: Collection[str], folder: pathlib.Path = PROMPTS, optional: Collection[str] = ()
+) -> str:
     """The text of a shipped template (`folder/NAME.txt`) or of a file, checked against the fields it must use.
+
+    optional: further fields that it may use.
 
     The last line end of the file belongs to the file and not to the template, so a template that ends in a line end
     has an empty last line. Raises ValueError naming a placeholder that is unknown or missing, a file that is not
     UTF-8 or one that holds chat turns, and FileNotFoundError naming the shipped templates.
     """
-    path, text = _read(name_or_path, fields, folder, ".txt")
+    path, text = _read(name_or_path, fields, folder, ".txt", optional)
     if _ROLE.search(text):
         raise ValueError(f"{path} holds [system] and [user] turns, so it is a chat template: ask in the chat form")
     return text
 
 
-def load_turns(name_or_path: str, fields: Collection[str], folder: pathlib.Path = PROMPTS) -> Turns:
+def load_turns(
+    name_or_path: str, fields: Collection[str], folder: pathlib.Path = PROMPTS, optional: Collection[str] = ()
+) -> Turns:
     """The turns of a shipped chat template (`folder/NAME.chat.txt`) or of a file, not filled in yet.
 
     Raises as `load_template`, and ValueError for a shipped template without a chat form, or turns that are not one
@@ -56,7 +62,7 @@ def load_turns(name_or_path: str, fields: Collection[str], folder: pathlib.Path 
     """
     if (folder / f"{name_or_path}.txt").is_file() and not (folder / f"{name_or_path}.chat.txt").is_file():
         raise ValueError(f"template {name_or_path!r} has no chat form; {_known(folder, '.chat.txt')} do")
-    path, text = _read(name_or_path, fields, folder, ".chat.txt")
+    path, text = _read(name_or_path, fields, folder, ".chat.txt", optional)
     before, *rest = _ROLE.split(text)
     roles, texts = rest[::2], [part.strip("\n") for part in rest[1::2]]
     if not roles:
@@ -66,7 +72,9 @@ def load_turns(name_or_path: str, fields: Collection[str], folder: pathlib.Path 
     return Turns(texts[0] if len(roles) == 2 else "", texts[-1])
 
 
-def _read(name_or_path: str, fields: Collection[str], folder: pathlib.Path, ending: str) -> tuple[pathlib.Path, str]:
+def _read(
+    name_or_path: str, fields: Collection[str], folder: pathlib.Path, ending: str, optional: Collection[str]
+) -> tuple[pathlib.Path, str]:
     path = folder / f"{name_or_path}{ending}"
     if not path.is_file():
         path = pathlib.Path(name_or_path)
@@ -77,11 +85,12 @@ def _read(name_or_path: str, fields: Collection[str], folder: pathlib.Path, endi
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text, at byte {error.start}") from None
     found = {match[2] for match in _WORD.finditer(text) if _braces(match) % 2}
-    for wrong, what in ((found - set(fields), "unknown"), (set(fields) - found, "missing")):
+    known = {*fields, *optional}
+    for wrong, what in ((found - known, "unknown"), (set(fields) - found, "missing")):
         if wrong:
             names = ", ".join(f"{{{name}}}" for name in sorted(wrong))
             hint = "; text in braces is written {{text}}" if what == "unknown" else ""
-            raise ValueError(f"{path}: {what} placeholder {names}; this template uses {sorted(fields)}{hint}")
+            raise ValueError(f"{path}: {what} placeholder {names}; this template uses {sorted(known)}{hint}")
     return path, text
 
 
