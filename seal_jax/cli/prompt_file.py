@@ -6,24 +6,27 @@ import json
 import pathlib
 from typing import Any, NamedTuple
 
-EXPECTED = (
-    '{"prompt": "text"} or {"messages": [{"role": ..., "content": ...}]}, and "adapter": "DIR" for one of its own'
-)
+_PROMPT = '{"prompt": "text"} or {"messages": [{"role": ..., "content": ...}]}'
+EXPECTED = {
+    "adapter": f'{_PROMPT}, and "adapter": "DIR" for one of its own',
+    "expert": f'{_PROMPT}, and "expert": "NAME", or null for the base model',
+}
 
 
 class Asked(NamedTuple):
-    """One prompt, text or a list of messages, and the adapter its line names: a directory, None for the base model,
-    or "" where the line names none."""
+    """One prompt, text or a list of messages, and the adapter its line names: a directory or a name, None for the base
+    model, or "" where the line names none."""
 
     prompt: str | list[dict[str, Any]]
     adapter: pathlib.Path | str | None = ""
 
 
-def read_prompts(path: pathlib.Path) -> list[Asked]:
+def read_prompts(path: pathlib.Path, choice: str = "adapter") -> list[Asked]:
     """The prompts of a text file, one a line, or of a .jsonl file, one object a line; blank lines are left out.
 
     An object has `"prompt"`, text, or `"messages"`, and may have `"adapter"`: a directory, relative to the file's, or
-    null for the base model. Other keys are ignored.
+    null for the base model. Other keys are ignored. choice: the key that is read for it; one of another name holds a
+    name in place of a directory.
 
     Raises ValueError naming file and line for a line that is not UTF-8 or not such an object, or if there is none.
     """
@@ -35,13 +38,13 @@ def read_prompts(path: pathlib.Path) -> list[Asked]:
         except UnicodeDecodeError as error:
             raise ValueError(f"{where} is not UTF-8: byte 0x{line[error.start]:02x} at column {error.start}") from None
         if text.strip():
-            prompts.append(_asked(text, where, path.parent) if path.suffix == ".jsonl" else Asked(text))
+            prompts.append(_asked(text, where, path.parent, choice) if path.suffix == ".jsonl" else Asked(text))
     if not prompts:
         raise ValueError(f"{path} has no prompts in it")
     return prompts
 
 
-def _asked(text: str, where: str, folder: pathlib.Path) -> Asked:
+def _asked(text: str, where: str, folder: pathlib.Path, choice: str) -> Asked:
     try:
         row = json.loads(text)
     except ValueError as error:
@@ -49,8 +52,9 @@ def _asked(text: str, where: str, folder: pathlib.Path) -> Asked:
     names = {"prompt": str, "messages": list}
     kinds = [name for name in names if isinstance(row, dict) and name in row]
     if len(kinds) != 1 or not isinstance(row[kinds[0]], names[kinds[0]]):
-        raise ValueError(f"{where}: expected {EXPECTED}; found {text[:80]}")
-    adapter = row.get("adapter", "")
+        raise ValueError(f"{where}: expected {EXPECTED[choice]}; found {text[:80]}")
+    adapter = row.get(choice, "")
+    kind = "directory" if choice == "adapter" else "name"
     if adapter is not None and not isinstance(adapter, str):
-        raise ValueError(f"{where}: adapter is {adapter!r}, not a directory or null")
-    return Asked(row[kinds[0]], folder / adapter if adapter else adapter)
+        raise ValueError(f"{where}: {choice} is {adapter!r}, not a {kind} or null")
+    return Asked(row[kinds[0]], folder / adapter if adapter and choice == "adapter" else adapter)

@@ -18,11 +18,12 @@ class Report(NamedTuple):
     notes: Sequence[str] = ()
 
 
-def finished(run: Run, result: Mapping[str, Any]) -> Report:
+def finished(run: Run, result: Mapping[str, Any], over: str = "passages") -> Report:
     """Close a run that compares conditions: result.json, accuracy.png, and the table of accuracies.
 
     Where no condition has an accuracy, because nothing could be graded, there is no figure.
-    result: as `plots.accuracy_per_round` takes it, with an optional log-likelihood of the gold answers each.
+    over: what standard errors are taken over. result: as `plots.accuracy_per_round` takes it, with an optional
+    log-likelihood of the gold answers each.
     """
     from seal_jax.runtime import plots
 
@@ -40,7 +41,7 @@ def finished(run: Run, result: Mapping[str, Any]) -> Report:
     ungraded = sum(entry.get("ungraded", 0) for entry in result.values() if isinstance(entry, Mapping))
     if ungraded:
         notes.append(f"{ungraded} answers could not be graded and count neither as right nor as wrong")
-    return Report(run.finish(result), rows, "Accuracy by condition, ± one standard error over passages", notes)
+    return Report(run.finish(result), rows, f"Accuracy by condition, ± one standard error over {over}", notes)
 
 
 def show(report: Report, as_json: bool) -> None:

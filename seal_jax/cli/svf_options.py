@@ -1,0 +1,192 @@
+"""What the commands of `seal-jax svf` share: which task, which experts, and what is loaded for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from seal_jax.cli.options import RunOptions, at_least, config_of, file_sha256
+
+if TYPE_CHECKING:
+    from seal_jax.cli.startup import Opened
+    from seal_jax.data.problems import Problem
+    from seal_jax.models import Model
+    from seal_jax.transformer2 import Task
+    from seal_jax.transformer2.expert_bank import ExpertBank
+    from seal_jax.transformer2.experts import Expert
+
+WORLD = "skills/"
+ExpertPaths = tuple[pathlib.Path, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SvfRun(RunOptions):
+    """The arguments of every run command on singular-value experts."""
+
+    model: str
+    """A local directory in the Hugging Face layout, or a hub name."""
+    factors: pathlib.Path | None = None
+    """A directory in which the singular value decomposition of the model's matrices is kept, and found again by any
+    later command on the same model. Without it, it is computed at the start."""
+    test: int = 0
+    """Problems of the test split, its first ones; 0 is all."""
+    rows: int = 64
+    """Answers that are decoded at once."""
+
+    def check(self) -> None:
+        """As `RunOptions.check`."""
+        super().check()
+        at_least(1, rows=self.rows)
+        at_least(0, test=self.test)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OneTask(SvfRun):
+    """A run on one task."""
+
+    task: str
+    """What is solved: gsm8k, math, ..., or skills/FAMILY of the embedded world; a wrong name lists all."""
+    data: pathlib.Path | None = None
+    """Local files of the task in place of its data set of the hub: a file, or a directory with one a split."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WithExperts(SvfRun):
+    """A run with experts."""
+
+    experts: ExpertPaths
+    """Expert files, and directories of them; an expert's name is its file's without the ending."""
+    allow_transfer: bool = False
+    """Use experts of another base model where layers and singular values are as many."""
+
+
+def named_task(name: str, data: pathlib.Path | None, test: int = 0) -> Task:
+    """The task of a name, its test split cut to the first `test` problems (0: all).
+
+    Raises ValueError for an unknown name, and for one of the embedded world with data.
+    """
+    if name.startswith(WORLD):
+        from seal_jax.transformer2 import skills
+
+        if data is not None:
+            raise ValueError(f"--task {name} is made here, and reads no --data {data}")
+        task = skills.task(name.removeprefix(WORLD))
+    else:
+        from seal_jax.transformer2 import task_sets
+
+        task = task_sets.load_task(name, data)
+    return task._replace(test=task.test[:test] if test else task.test)
+
+
+def sorting_task(labels: Sequence[str], tokenizer: Any, template: str, chat: bool, seed: int, test: int = 0) -> Task:
+    """The task of sorting problems to labels, "LABEL=TASK" each. Raises ValueError for a label without a task."""
+    from seal_jax.transformer2.classification import classification_task
+    from seal_jax.transformer2.classify import Classifier
+
+    pairs = {}
+    for given in labels:
+        label, _, name = given.partition("=")
+        if not label or not name:
+            raise ValueError(f"--sort {given}: expected LABEL=TASK, as in math=gsm8k")
+        pairs[label] = named_task(name, None)
+    classifier = Classifier(dict.fromkeys(pairs, ""), template, chat=chat)
+    task = classification_task(classifier, pairs, tokenizer, seed=seed)
+    return task._replace(test=task.test[:test] if test else task.test)
+
+
+def check_prompts(opened: Opened, task: Task, problems: Sequence[Problem]) -> int:
+    """Tokens of the longest prompt, 0 of none. Raises ValueError naming a problem that leaves no room for an answer."""
+    from seal_jax.models import Model
+    from seal_jax.transformer2.attempts import encode_problems
+
+    bare = Model(opened.checkpoint.config, {}, opened.tokenizer)  # weights are not read for it
+    return max(map(len, encode_problems(bare, task, problems)), default=0)
+
+
+def expert_files(paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
+    """The files that paths stand for, by name. Raises ValueError for none, for an empty directory and equal names."""
+    found: dict[str, pathlib.Path] = {}
+    for path in paths:
+        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        if not files:
+            raise ValueError(f"{path} holds no expert: expected .safetensors files, as `svf train` writes them")
+        for file in files:
+            if file.stem in found:
+                raise ValueError(f"{found[file.stem]} and {file} are both named {file.stem!r}; rename one")
+            found[file.stem] = file
+    if not found:
+        raise ValueError("--experts: give one expert file or more")
+    return found
+
+
+class Ready(NamedTuple):
+    """A model whose layers are unrolled, as decoding has them; its experts, and the banks that hold them."""
+
+    model: Model
+    experts: Mapping[str, Expert]
+    banks: Sequence[ExpertBank]
+
+    def bank(self, names: Sequence[str]) -> ExpertBank:
+        """The bank that holds all of the named experts. Raises ValueError where none does."""
+        from seal_jax.transformer2.expert_bank import expert_bank
+
+        for bank in self.banks:
+            if set(names) <= set(bank.names):
+                return bank
+        return expert_bank({name: self.experts[name] for name in names}, {})  # tells what keeps them apart
+
+
+def prepared(
+    command: WithExperts, tasks: Mapping[str, Task], files: Mapping[str, pathlib.Path], rows: int = 0
+) -> Ready:
+    """Everything a run with experts needs: their files and the tasks' prompts are looked at, sizes said, then loaded.
+
+    rows: answers decoded at once, if more than --rows. Raises ValueError, naming the file, for an expert that is
+    damaged or not of this model.
+    """
+    from seal_jax.cli.startup import open_model
+    from seal_jax.cli.svf_startup import Load, announce_svf
+    from seal_jax.models import sizes
+    from seal_jax.transformer2.expert_files import load_expert
+
+    alone = {name: load_expert(path) for name, path in files.items()}  # a damaged one is told before weights are read
+    opened = open_model(command.model, command.mesh)
+    longest = max((check_prompts(opened, task, task.test) for task in tasks.values()), default=0)
+    answer = max((task.max_new_tokens for task in tasks.values()), default=0)
+    adapters = sum(sizes.count(expert.adapter) for expert in alone.values())
+    svf = [path for expert in alone.values() for path, entry in expert.adapter.items() if "a" not in entry]
+    load = Load(tuple(dict.fromkeys(svf)), None, adapters, longest, answer, max(command.rows, rows), factored=bool(svf))
+    announce_svf(opened, load, command.dtype, command.out, command.factors)
+    return loaded(opened.load(command.dtype), files, command.factors, command.allow_transfer)
+
+
+def loaded(model: Model, files: Mapping[str, pathlib.Path], cache: pathlib.Path | None, allow_transfer: bool) -> Ready:
+    """Experts of files, checked against the model (stacked, as it was loaded), in as few banks as they need."""
+    from seal_jax import models
+    from seal_jax.transformer2.base_fingerprint import base_fingerprint
+    from seal_jax.transformer2.expert_bank import expert_bank
+    from seal_jax.transformer2.expert_files import load_expert
+
+    base = None if allow_transfer else base_fingerprint(model.params)
+    how: dict[str, Any] = {"base": base, "allow_transfer": allow_transfer}
+    experts = {name: load_expert(path, model.params, **how) for name, path in files.items()}
+    groups = [{name: experts[name] for name in names} for names in alike(experts)]
+    banks = [expert_bank(group, model.params, cache=cache) for group in groups]
+    return Ready(model._replace(params=models.unroll(model.params)), experts, banks)
+
+
+def alike(experts: Mapping[str, Expert]) -> list[list[str]]:
+    """Names of the experts that one bank can hold, group by group, in order of their first."""
+    from seal_jax.transformer2.experts import kind_of
+
+    groups: dict[tuple[bool, str], list[str]] = {}
+    for name, expert in experts.items():
+        groups.setdefault((kind_of(expert) == "lora", expert.meta.compose), []).append(name)
+    return list(groups.values())
+
+
+def run_config(command: WithExperts, files: Mapping[str, pathlib.Path]) -> dict[str, Any]:
+    """The settings of a run, with what is in the files of its experts."""
+    return {**config_of(command), "experts_sha256": {name: file_sha256(path) for name, path in files.items()}}
