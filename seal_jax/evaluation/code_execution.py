@@ -129,7 +129,7 @@ def _require(unguarded: frozenset[str]) -> None:
     if lacking:
         raise UnguardedError(
             f"this machine cannot hold programs off {', '.join(lacking)}: that takes seccomp and Landlock (Linux 5.13 "
-            f"or later). Run them in a machine or container that has nothing to lose and pass unguarded={tuple(lacking)}"
+            f"or later). Run them in a machine or container with nothing to lose and pass unguarded={tuple(lacking)}"
         )
 
 

@@ -33,7 +33,7 @@ _VERDICT_BYTES = 4096
 
 
 class Ended(NamedTuple):
-    """How a child ended: why it was stopped ("" if it was not), its exit code (minus a signal's number), CPU seconds."""
+    """How a child ended: why it was stopped ("" if it was not), exit code (minus a signal's number), CPU seconds."""
 
     stopped: str
     code: int

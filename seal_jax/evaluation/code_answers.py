@@ -1,0 +1,124 @@
+"""Answers that are programs: the code in a completion, what of it is needed, and the program that tests it."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections.abc import Sequence
+
+from seal_jax.evaluation.code_execution import Program
+from seal_jax.evaluation.math_answers import check_rules
+
+_OPEN = re.compile(r"```[ \t]*(?:python3?|py)?[ \t]*\n")
+_IMPORTS = (ast.Import, ast.ImportFrom)
+_BINDING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.AugAssign)
+
+
+def code_of(completion: str, prefilled: bool, rules: str = "fixed") -> str:
+    """The code in a completion.
+
+    prefilled: the prompt ended in an open fence, so the code begins at once and ends at the next fence. Otherwise it
+    is in the first fenced block ("fixed": up to the end where that is not closed), or all of the completion.
+    "reference" takes every completion for a prefilled one.
+    """
+    check_rules(rules)
+    text = completion.replace("\r\n", "\n")
+    if rules == "fixed" and (opened := _OPEN.search(text)) and (not prefilled or not text[: opened.start()].strip()):
+        return text[opened.end() :].split("```")[0]
+    return text.split("```")[0]
+
+
+def sanitized(code: str, entry_point: str) -> str:
+    """Of a program, the imports and the top-level definitions that `entry_point` needs, in their order.
+
+    What does not parse is cut after the last line up to which it does. All of that comes back where nothing defines
+    the entry point. Calls, prints and blocks under `if __name__` go.
+    """
+    tree = _parsed(code)
+    if tree is None:
+        return code
+    names = {id(node): _defined(node) for node in tree.body}
+    if not any(entry_point in found for found in names.values()):
+        return _lines(code, tree.body)
+    needed, before = {entry_point}, set()
+    while needed != before:
+        before = set(needed)
+        for node in tree.body:
+            if names[id(node)] & needed:
+                needed |= {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+    return _lines(code, [n for n in tree.body if isinstance(n, _IMPORTS) or names[id(n)] & needed])
+
+
+def _lines(code: str, nodes: list[ast.stmt]) -> str:
+    """The lines that statements stand on, decorators included."""
+    kept: set[int] = set()
+    for node in nodes:
+        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))])
+        kept |= set(range(first, (node.end_lineno or node.lineno) + 1))
+    return "\n".join(line for number, line in enumerate(code.split("\n"), 1) if number in kept)
+
+
+def _parsed(code: str) -> ast.Module | None:
+    """The longest run of whole lines from the start that is a program; None if only the empty one is."""
+    lines = code.split("\n")
+    for end in range(len(lines), 0, -1):
+        try:
+            tree = ast.parse("\n".join(lines[:end]))
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        return tree if tree.body else None
+    return None
+
+
+def _defined(node: ast.AST) -> set[str]:
+    """Names that a top-level statement binds; an `if` or `try` binds what is in it."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {node.name}
+    if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return {inner.id for target in targets for inner in ast.walk(target) if isinstance(inner, ast.Name)}
+    if isinstance(node, ast.Try) or (isinstance(node, ast.If) and not _asks_name(node)):
+        return set().union(*(_defined(inner) for inner in ast.walk(node) if isinstance(inner, _BINDING)))
+    return set()
+
+
+def _asks_name(node: ast.If) -> bool:
+    return any(isinstance(inner, ast.Name) and inner.id == "__name__" for inner in ast.walk(node.test))
+
+
+def function_under_test(tests: Sequence[str], code: str = "") -> str | None:
+    """The function that assertions are about: the first that they call and `code`, a right solution, defines.
+
+    Without code the first that is no builtin. None if there is none, or the assertions do not parse.
+    """
+    tree, solution = _parsed("\n".join(tests)), _parsed(code)
+    if tree is None:
+        return None
+    defined = set().union(*map(_defined, solution.body)) if solution else set()
+    asserted = [inner for node in tree.body if isinstance(node, ast.Assert) for inner in ast.walk(node.test)]
+    called = [n.func for n in asserted if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+    names = [f.id for f in sorted(called, key=lambda f: (f.lineno, f.col_offset))]
+    own = [name for name in names if (name in defined if defined else not hasattr(builtins, name))]
+    return own[0] if own else None
+
+
+def mbpp_program(code: str, tests: Sequence[str], setup: str = "") -> Program:
+    """The program that is right if every one of the assertions holds; setup: code that they need before them."""
+    return Program(f"{setup}\n{code}" if setup else code, "\n".join(tests))
+
+
+def humaneval_program(prompt: str, code: str, test: str, entry_point: str) -> Program:
+    """Prompt, completion, the tests' `check`, and a call of it.
+
+    Code that defines the entry point itself follows the prompt's imports and helpers; a body continues the prompt.
+    """
+    whole = re.search(rf"^(?:async\s+)?def\s+{re.escape(entry_point)}\s*\(", code, re.MULTILINE)
+    helpers = prompt[: _start(prompt, entry_point)]
+    return Program(f"{helpers}\n{code}" if whole else prompt + code, f"{test}\ncheck({entry_point})\n")
+
+
+def _start(prompt: str, entry_point: str) -> int:
+    """Where the last function of a prompt begins, which is the one to complete."""
+    places = [m.start() for m in re.finditer(rf"^def\s+{re.escape(entry_point)}\s*\(", prompt, re.MULTILINE)]
+    return places[-1] if places else len(prompt)

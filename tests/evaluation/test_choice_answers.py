@@ -1,0 +1,57 @@
+"""Letters in hand-made completions, by the fixed rules and by those of the release."""
+
+import pytest
+
+from seal_jax.evaluation.choice_answers import chosen, letter_of
+
+# completion: (fixed, reference); options are A to D
+CASES = {
+    "The answer is B.": ("B", "B"),
+    "The answer is (B)": ("B", "B"),
+    "So the answer is (b).": ("B", None),
+    "The answer is: **C**": ("C", "C"),
+    "The answer is $\\boxed{C}$": ("C", "C"),
+    "Answer: D": ("D", "D"),
+    "answer:\nD": ("D", "D"),
+    "B": ("B", "B"),
+    "(B) because": ("B", "B"),
+    "B. Photosynthesis": ("B", "B"),
+    "It could be A or C, but C fits": ("C", "C"),
+    "First I thought the answer is A. No: the answer is B.": ("B", "A"),
+    "A is wrong, D is right.": ("D", "D"),
+    "C it is. A plant needs light.": ("C", "A"),
+    "The answer is C, as I said": ("C", "C"),
+    "D, I believe": ("D", "I"),
+    "The answer is F": (None, "F"),
+    "A. dog\nB. cat\nC. cow\nD. hen\nI choose B": ("B", "B"),
+    "DNA and RNA": (None, None),
+    "photosynthesis": (None, None),
+    "": (None, None),
+    "A": ("A", "A"),
+    "D's": (None, "D"),
+}
+
+
+@pytest.mark.parametrize("text", CASES)
+def test_the_letter_that_is_chosen(text):
+    fixed, reference = CASES[text]
+    assert chosen(text, "ABCD") == fixed
+    got = chosen(text, "ABCD", "reference", seed="q1")
+    assert got == reference if reference else got in "ABCD"
+
+
+def test_without_a_letter_the_reference_draws_by_name():
+    drawn = [chosen("none", "ABCD", "reference", seed=f"q{n}") for n in range(200)]
+    assert drawn == [chosen("none", "ABCD", "reference", seed=f"q{n}") for n in range(200)]
+    assert {drawn.count(letter) > 20 for letter in "ABCD"} == {True}
+    with pytest.raises(ValueError, match="rules='any'"):
+        chosen("B", "AB", "any")
+
+
+def test_labels_become_letters():
+    assert letter_of("3", ["1", "2", "3", "4"]) == "C"
+    assert letter_of("C", ["A", "B", "C"]) == "C"
+    with pytest.raises(ValueError, match="'E' is none of the options A, B"):
+        letter_of("E", ["A", "B"])
+    with pytest.raises(ValueError, match="11 options"):
+        letter_of("1", [str(n) for n in range(1, 12)])

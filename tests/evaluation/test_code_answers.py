@@ -1,0 +1,123 @@
+"""The program in a completion, and the program that tests it."""
+
+import pytest
+
+from seal_jax.evaluation.code_answers import code_of, function_under_test, humaneval_program, mbpp_program, sanitized
+from seal_jax.evaluation.code_execution import run_programs
+
+F = "def f(x):\n    return x + 1\n"
+
+
+@pytest.mark.parametrize(
+    ("completion", "prefilled", "fixed", "reference"),
+    [
+        (f"{F}```\nThis adds one.", True, F, F),
+        (F, True, F, F),
+        (f"```python\n{F}```", True, F, ""),  # a model that opens the fence again
+        (f"{F}```\nFor example:\n```python\nf(1)\n```", True, F, F),
+        (f"Here it is:\n```python\n{F}```\ndone", False, F, "Here it is:\n"),
+        (f"```\n{F}```\n```\nother\n```", False, F, ""),
+        (f"```py\n{F}", False, F, ""),
+        (F, False, F, F),
+        ("", True, "", ""),
+    ],
+)
+def test_the_code_of_a_completion(completion, prefilled, fixed, reference):
+    assert code_of(completion, prefilled) == fixed
+    assert code_of(completion, prefilled, "reference") == reference
+
+
+LONG = '''import math
+from os import path
+K = 3
+unused = print("never")
+
+def helper(x):
+    return x * K
+
+@decorate
+def f(x):
+    """Doc."""
+    return helper(math.floor(x))
+
+class Other:
+    pass
+
+print(f(2))
+if __name__ == "__main__":
+    f(input())
+'''
+
+
+def test_what_is_needed_stays():
+    assert sanitized(LONG, "f") == (
+        "import math\nfrom os import path\nK = 3\ndef helper(x):\n    return x * K\n@decorate\ndef f(x):\n"
+        '    """Doc."""\n    return helper(math.floor(x))'
+    )
+    assert sanitized("if True:\n    def f(): pass\nelse:\n    f = 1\nf()", "f").endswith("f = 1")
+    assert sanitized("f = lambda x: x\nf(3)", "f") == "f = lambda x: x"
+
+
+def test_what_does_not_parse_is_cut():
+    assert sanitized(F + "def g(", "f") == F.strip()
+    assert sanitized(F + "This adds one to x.", "f") == F.strip()
+    assert sanitized("no program", "f") == "no program"
+    assert sanitized("", "f") == ""
+    assert sanitized("def g(): pass", "f") == "def g(): pass"
+
+
+@pytest.mark.parametrize(
+    "code", ["(" * 50_000, "-" * 50_000 + "1", "x = " + "[" * 5000, "f(" * 20_000, "\0", "a." * 20_000]
+)
+def test_code_made_to_break_a_parser(code):
+    assert sanitized(code + "\n", "f") is not None
+
+
+@pytest.mark.parametrize(
+    ("tests", "code", "name"),
+    [
+        (["assert f(1) == 2"], "", "f"),
+        (["assert set(similar((1,), (2,))) == set()"], "", "similar"),
+        (["assert math.isclose(area(2), 4)"], "", "area"),
+        (["assert not is_odd(2)"], "", "is_odd"),
+        (["assert sorted(g(helper(1))) == 2"], "def g(): pass", "g"),
+        (["assert chain([Pair(1, 2)], 1) == 3"], "class Pair: pass\ndef chain(): pass", "chain"),
+        (["assert sum([1]) == 1"], "def sum(x): return 1", "sum"),
+        (["print(1)"], "", None),
+        (["assert ("], "", None),
+    ],
+)
+def test_the_function_that_is_tested(tests, code, name):
+    assert function_under_test(tests, code) == name
+
+
+PROMPT = """from typing import List
+
+def twice(x: int) -> int:
+    return 2 * x
+
+def f(xs: List[int]) -> int:
+    \'\'\'Twice the sum.\'\'\'
+"""
+CHECK = "def check(candidate):\n    assert candidate([1, 2]) == 6\n"
+
+
+def test_programs_pass_and_fail_as_they_should():
+    programs = {
+        "mbpp": (mbpp_program(F, ["assert f(1) == 2", "assert f(2) == 3"]), True),
+        "mbpp, one wrong": (mbpp_program(F, ["assert f(1) == 2", "assert f(2) == 4"]), False),
+        "mbpp with a setup": (
+            mbpp_program("def f(x): return math.floor(x)", ["assert f(1.5) == 1"], "import math"),
+            True,
+        ),
+        "a body": (humaneval_program(PROMPT, "    return twice(sum(xs))\n", CHECK, "f"), True),
+        "a wrong body": (humaneval_program(PROMPT, "    return sum(xs)\n", CHECK, "f"), False),
+        "a whole function": (
+            humaneval_program(PROMPT, "def f(xs: List[int]):\n    return twice(sum(xs))", CHECK, "f"),
+            True,
+        ),
+        "no body": (humaneval_program(PROMPT, "", CHECK, "f"), False),
+    }
+    outcomes = run_programs([program for program, _ in programs.values()])
+    for (name, (_, right)), outcome in zip(programs.items(), outcomes):
+        assert outcome.status == ("passed" if right else "failed"), (name, outcome)
