@@ -12,6 +12,7 @@ from experiments.world import World
 from seal_jax import models
 from seal_jax.data.worlds import skills, skills_corpus, skills_tokenizer
 from seal_jax.data.worlds.tokenizer import BOS
+from seal_jax.transformer2.classify import request
 
 _forward = jax.jit(models.forward, static_argnums=1)
 
@@ -32,7 +33,7 @@ def probe(params: Any, config: models.Config, tok: Any, settings: Any, count: in
             slips = [a.answer([False]) for a in asked]
             scores[f"{family}_slips"] = _said(params, config, tok, settings, prompts, slips)
     mixed = skills.mixed("validation", count)
-    prompts = [f"{BOS}<|system|>{skills_tokenizer.WHICH_KIND}<|user|>{p.prompt[0]['content']}<|assistant|>" for p in mixed]
+    prompts = [f"{BOS}<|system|>{skills_tokenizer.WHICH_KIND}<|user|>{request(p)}<|assistant|>" for p in mixed]
     labels = [f"\\boxed{{{p.meta['family']}}}" for p in mixed]
     return {**scores, "classified": _said(params, config, tok, settings, prompts, labels)}
 
@@ -56,5 +57,5 @@ WORLD = World(
     draw=lambda rng, tok: skills_corpus.draw(rng),
     probe=probe,
     suffices=_suffices,
-    settings={"batch": 128, "length": 24, "steps": 1500, "hidden_size": 64, "intermediate_size": 192, "num_layers": 3},
+    settings={"batch": 128, "length": 24, "steps": 1200, "hidden_size": 96, "intermediate_size": 256, "num_layers": 3},
 )

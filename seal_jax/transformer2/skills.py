@@ -22,7 +22,7 @@ def task(family: str, train: int = TRAIN, validation: int = VALIDATION, test: in
     """
     counts = {"train": train, "validation": validation, "test": test}
     splits = {split: skills.problems(family, split, count, seed) for split, count in counts.items()}
-    return Task(name=family, **splits, grade=skills.correct, max_new_tokens=MAX_NEW_TOKENS)
+    return Task(family, splits["train"], splits["validation"], splits["test"], skills.correct, MAX_NEW_TOKENS)
 
 
 def tasks(train: int = TRAIN, validation: int = VALIDATION, test: int = TEST, seed: int = 0) -> dict[str, Task]:
@@ -37,7 +37,7 @@ def mixed(train: int = TRAIN, validation: int = VALIDATION, test: int = TEST, se
     """
     counts = {"train": train, "validation": validation, "test": test}
     splits = {split: skills.mixed(split, count, seed) for split, count in counts.items()}
-    return Task(name="mixed", **splits, grade=skills.correct, max_new_tokens=MAX_NEW_TOKENS)
+    return Task("mixed", splits["train"], splits["validation"], splits["test"], skills.correct, MAX_NEW_TOKENS)
 
 
 def classifier() -> Classifier:

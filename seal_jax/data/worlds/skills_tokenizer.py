@@ -1,4 +1,4 @@
-"""The tokenizer of the skills world: one token per word, letter, digit and role; anything else as `worlds.tokenizer`."""
+"""The tokenizer of the skills world: a token per word, letter, digit and role; other text as in `worlds.tokenizer`."""
 
 from __future__ import annotations
 

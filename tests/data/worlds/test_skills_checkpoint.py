@@ -17,7 +17,7 @@ def accuracy(model, task):
     return transformer2.accuracy(transformer2.attempt(model, task, task.test, rows=128))[0]
 
 
-@pytest.mark.parametrize("family", (*skills.TRAINED, skills.UNSEEN))
+@pytest.mark.parametrize("family", [*skills.TRAINED, skills.UNSEEN])
 def test_the_base_answers_between_a_fifth_and_seven_tenths(model, family):
     assert 0.2 <= accuracy(model, tasks.task(family, 1, 1, 256)) <= 0.7
 

@@ -37,7 +37,7 @@ def test_every_kind_of_document_comes_and_fits_the_rows_of_pretraining(tok):
     assert max(len(tok(d.text)["input_ids"]) + 1 for d in documents) <= 24
     assert 0.08 < np.mean(["\\boxed" in d.text.split("<|assistant|>")[1] for d in documents]) < 0.2
     for document in documents:
-        (start, end, weight), = document.spans
+        ((start, end, weight),) = document.spans
         assert (start, weight) == (0, skills_corpus.QUESTION_WEIGHT)
         assert document.text[:end].endswith("<|assistant|>")
     again = np.random.default_rng(0)
