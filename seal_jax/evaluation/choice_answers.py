@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 from seal_jax.evaluation.math_answers import check_rules
 
-LETTERS = "ABCDEFGHIJ"
-
 _WRAPPED = r"[*$\s]*(?:\\boxed\{|\\text\{)*[*$]*(?:\(([A-Ja-j])\)|\(?([A-J])\b(?!'))"
 _PHRASE = re.compile(r"answer\s+is\s*:?" + _WRAPPED)
 _LABEL = re.compile(r"[aA]nswer\s*:" + _WRAPPED)
@@ -46,15 +44,3 @@ def chosen(completion: str, options: Sequence[str], rules: str = "fixed", seed: 
 def _is_word(match: re.Match[str], text: str) -> bool:
     """Whether a lone capital is the article "A" or the pronoun "I": a word follows it."""
     return match[1] in "AI" and re.match(r"\s+\w", text[match.end() :]) is not None
-
-
-def letter_of(label: str, labels: Sequence[str]) -> str:
-    """The letter under which an option is shown, by its place: label "3" or "C" of labels "1".."4" or "A".."D" is "C".
-
-    Raises ValueError for a label that is not among them, or more options than there are letters.
-    """
-    if len(labels) > len(LETTERS):
-        raise ValueError(f"{len(labels)} options; there are letters for {len(LETTERS)}")
-    if label not in labels:
-        raise ValueError(f"the answer {label!r} is none of the options {', '.join(labels)}")
-    return LETTERS[list(labels).index(label)]

@@ -9,6 +9,7 @@ import cmath
 import re
 from fractions import Fraction
 
+from seal_jax.data.boxed import closing
 from seal_jax.evaluation.latex_values import value, variables
 
 _DROPPED = re.compile(
@@ -69,20 +70,6 @@ def _braced(text: str) -> str:
 
 def _braced_inside(part: str) -> str:
     return "{" + _braced(part[1:-1]) + "}" if part.endswith("}") else part
-
-
-def closing(text: str, at: int) -> int:
-    """Where the brace that opens at `at` closes, -1 if it does not; escaped braces are text."""
-    depth, place = 0, at
-    while place < len(text):
-        if text[place] == "\\":
-            place += 2
-            continue
-        depth += (text[place] == "{") - (text[place] == "}")
-        if depth == 0:
-            return place
-        place += 1
-    return -1
 
 
 def equal(left: str, right: str, tolerance: float = 1e-4) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from seal_jax.data.boxed import last_boxed
 from seal_jax.evaluation import latex
 from seal_jax.evaluation.latex_values import value
 
@@ -21,7 +22,6 @@ _NUMBER = re.compile(
 )
 _REFERENCE_NUMBER = re.compile(r"\d*\.?\d+")
 _PHRASE = re.compile(r"(?:answer\s+is|answer\s*:|####)\s*:?\s*", re.IGNORECASE)
-_BOX = re.compile(r"\\f?box(?:ed)?\s*(?=\{)|\\boxed\s+(?=[^\s{])")
 
 
 def check_rules(rules: str) -> None:
@@ -62,17 +62,6 @@ def number_correct(completion: str, gold: str, rules: str = "fixed") -> bool:
         found = last_number(marked, rules)
         return (last_number(completion, rules) if found is None else found) == wanted
     return last_number(completion, rules) == wanted
-
-
-def last_boxed(text: str) -> str | None:
-    r"""What is in the last complete `\boxed{...}` or `\fbox{...}`, nested braces and all; None if there is none."""
-    found = None
-    for match in _BOX.finditer(text):
-        if text[match.end()] != "{":  # \boxed 5
-            found = re.split(r"[\s$]", text[match.end() :], maxsplit=1)[0]
-        elif (end := latex.closing(text, match.end())) >= 0:
-            found = text[match.end() + 1 : end]
-    return found
 
 
 def math_answer(completion: str, rules: str = "fixed") -> str | None:

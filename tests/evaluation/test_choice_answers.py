@@ -2,7 +2,7 @@
 
 import pytest
 
-from seal_jax.evaluation.choice_answers import chosen, letter_of
+from seal_jax.evaluation.choice_answers import chosen
 
 # completion: (fixed, reference); options are A to D
 CASES = {
@@ -46,12 +46,3 @@ def test_without_a_letter_the_reference_draws_by_name():
     assert {drawn.count(letter) > 20 for letter in "ABCD"} == {True}
     with pytest.raises(ValueError, match="rules='any'"):
         chosen("B", "AB", "any")
-
-
-def test_labels_become_letters():
-    assert letter_of("3", ["1", "2", "3", "4"]) == "C"
-    assert letter_of("C", ["A", "B", "C"]) == "C"
-    with pytest.raises(ValueError, match="'E' is none of the options A, B"):
-        letter_of("E", ["A", "B"])
-    with pytest.raises(ValueError, match="11 options"):
-        letter_of("1", [str(n) for n in range(1, 12)])

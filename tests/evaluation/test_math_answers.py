@@ -4,9 +4,10 @@ from fractions import Fraction
 
 import pytest
 
+from seal_jax.data.boxed import last_boxed
 from seal_jax.evaluation import latex
 from seal_jax.evaluation.latex_values import value
-from seal_jax.evaluation.math_answers import last_boxed, last_number, math_answer, math_correct, number_correct
+from seal_jax.evaluation.math_answers import last_number, math_answer, math_correct, number_correct
 
 # text: (what the fixed rule reads, what the reference reads)
 NUMBERS = {

@@ -1,0 +1,32 @@
+r"""What stands in `\boxed{...}`: where MATH keeps its answers, and where models are asked to put theirs."""
+
+from __future__ import annotations
+
+import re
+
+_BOX = re.compile(r"\\f?box(?:ed)?\s*(?=\{)|\\boxed\s+(?=[^\s{])")
+
+
+def last_boxed(text: str) -> str | None:
+    r"""What is in the last complete `\boxed{...}` or `\fbox{...}`, nested braces and all; None if there is none."""
+    found = None
+    for match in _BOX.finditer(text):
+        if text[match.end()] != "{":  # \boxed 5
+            found = re.split(r"[\s$]", text[match.end() :], maxsplit=1)[0]
+        elif (end := closing(text, match.end())) >= 0:
+            found = text[match.end() + 1 : end]
+    return found
+
+
+def closing(text: str, at: int) -> int:
+    """Where the brace that opens at `at` closes, -1 if it does not; escaped braces are text."""
+    depth, place = 0, at
+    while place < len(text):
+        if text[place] == "\\":
+            place += 2
+            continue
+        depth += (text[place] == "{") - (text[place] == "}")
+        if depth == 0:
+            return place
+        place += 1
+    return -1
