@@ -11,7 +11,8 @@ import tyro
 
 from seal_jax.cli.options import at_least
 from seal_jax.cli.report import Report, finished
-from seal_jax.cli.svf_options import OneTask, WithExperts, expert_files, named_task, prepared, run_config
+from seal_jax.cli.startup import open_model
+from seal_jax.cli.svf_options import OneTask, WithExperts, expert_files, own_task, prepared, run_config
 from seal_jax.transformer2.few_shot import FewShot
 
 if TYPE_CHECKING:
@@ -47,12 +48,13 @@ class Cem(OneTask, WithExperts):
 def _searched(command: Cem, run: Run, files: Mapping[str, pathlib.Path]) -> dict[str, Any]:
     from seal_jax.transformer2.expert_files import save_expert
     from seal_jax.transformer2.experts import Expert
-    from seal_jax.transformer2.few_shot import split_shots
     from seal_jax.transformer2.scores import compared, verdicts
+    from seal_jax.transformer2.task_sets import draw_shots
 
-    task, settings = named_task(command.task, command.data, command.test), command.settings
-    shots, rest = split_shots(task.test, command.shots, command.seed)
-    ready = prepared(command, {command.task: task}, files, rows=settings.at_once * command.shots)
+    opened, settings = open_model(command.model, command.mesh), command.settings
+    task = own_task(command, opened)
+    shots, rest = draw_shots(task, "test", command.shots, command.seed)
+    ready = prepared(command, opened, [task], files, rows=settings.at_once * command.shots)
     bank = ready.bank(list(files))
     found = _found(command, run, ready, bank, task, shots)
     answers = lambda adapter: verdicts(  # noqa: E731

@@ -8,7 +8,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from seal_jax.cli.report import Report, finished
-from seal_jax.cli.svf_options import OneTask, Ready, WithExperts, expert_files, named_task, prepared, run_config
+from seal_jax.cli.startup import open_model
+from seal_jax.cli.svf_options import (
+    OneTask,
+    Ready,
+    WithExperts,
+    expert_files,
+    named_task,
+    own_task,
+    prepared,
+    run_config,
+)
 
 if TYPE_CHECKING:
     from seal_jax.runtime import Run
@@ -27,10 +37,11 @@ class Evaluate(OneTask, WithExperts):
         if taken := sorted(_TAKEN & files.keys()):
             raise ValueError(f"an expert named {taken[0]!r} would be taken for something else in the result; rename it")
         with Run(self.out, run_config(self, files), self.restart) as run:
-            task = named_task(self.task, self.data, self.test)
+            opened = open_model(self.model, self.mesh)
+            task = own_task(self, opened)
             if not task.test:
                 raise ValueError(f"task {self.task} has no test problems to evaluate on")
-            ready = prepared(self, {self.task: task}, files)
+            ready = prepared(self, opened, [task], files)
             found = {"base": _base(run, "base", ready, task, self.rows)}
             found |= {name: _answered(run, f"expert-{n}", ready, task, name, self.rows) for n, name in enumerate(files)}
             return finished(run, {**compared(found), "task": task.name, "seconds": run.seconds}, over="problems")
@@ -45,8 +56,8 @@ class Dispatch(WithExperts):
 
     tasks: tuple[str, ...]
     """Tasks whose test problems are answered, mixed; which task a problem is of is not told."""
-    data: tuple[pathlib.Path, ...] = ()
-    """Local files of the tasks, one for each in the same order, in place of their data sets of the hub."""
+    data: tuple[str, ...] = ()
+    """In place of the tasks' usual data sets, one for each in the same order: a file, a directory, or a name."""
     strategy: Literal["prompt", "classifier"] = "prompt"
     """Who sorts: the base model, or the expert of --classifier."""
     classifier: pathlib.Path | None = None
@@ -54,9 +65,9 @@ class Dispatch(WithExperts):
     labels: tuple[str, ...] = ()
     """What problems may be sorted to, as NAME or "NAME=criterion" with the NAME of an expert; by default all experts.
     `others`, the base model, is always one."""
-    template: str = "classify"
+    sort_template: str = "classify"
     """The prompt that asks for a label: a name, or a file."""
-    chat: bool = False
+    sort_chat: bool = False
     """It is asked through the tokenizer's chat template."""
 
     def check(self) -> None:
@@ -98,14 +109,19 @@ def compared(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dispatched(command: Dispatch, run: Run, files: Mapping[str, pathlib.Path]) -> dict[str, Any]:
-    from seal_jax.transformer2.classify import Classifier
+    from seal_jax.transformer2.classify import OTHERS, Classifier
     from seal_jax.transformer2.dispatch import dispatch, report
 
     paths = command.data or [None] * len(command.tasks)
-    tasks = {name: named_task(name, path, command.test)._replace(name=name) for name, path in zip(command.tasks, paths)}
+    opened = open_model(command.model, command.mesh)
+    each = zip(command.tasks, paths)
+    tasks = {name: named_task(command, opened, name, path)._replace(name=name) for name, path in each}
     criteria = dict(map(criterion, command.labels)) or dict.fromkeys(files, "")
-    classifier = Classifier(criteria, command.template, chat=command.chat)
-    ready = prepared(command, tasks, {**files, **({_SORTER: command.classifier} if command.classifier else {})})
+    classifier = Classifier(criteria, command.sort_template, chat=command.sort_chat)
+    if unknown := [label for label in classifier.names if label not in (*files, OTHERS)]:
+        raise ValueError(f"--labels {unknown[0]}: no expert is named so; experts are {', '.join(files)}")
+    sorter = {_SORTER: command.classifier} if command.classifier else {}
+    ready = prepared(command, opened, list(tasks.values()), {**files, **sorter})
     bank = ready.bank(list(files))
     how: dict[str, Any] = {"rows": command.rows}
     if command.classifier:

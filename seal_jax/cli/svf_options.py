@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from seal_jax.cli.options import RunOptions, at_least, config_of, file_sha256
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from seal_jax.transformer2.expert_bank import ExpertBank
     from seal_jax.transformer2.experts import Expert
 
-WORLD = "skills/"
 ExpertPaths = tuple[pathlib.Path, ...]
 
 
@@ -30,6 +29,14 @@ class SvfRun(RunOptions):
     factors: pathlib.Path | None = None
     """A directory in which the singular value decomposition of the model's matrices is kept, and found again by any
     later command on the same model. Without it, it is computed at the start."""
+    form: Literal["auto", "base", "chat"] = "auto"
+    """How problems are put: in the tokenizer's chat format if it has one, as plain text, or in the chat format."""
+    rules: str = "fixed"
+    """How answers are read: "fixed", or "reference" with the released code's defects."""
+    max_new_tokens: int | None = None
+    """Most tokens of an answer; by default the task's own number."""
+    unguarded: tuple[str, ...] = ()
+    """Guards around programs that a model wrote which may be missing on this machine, at your risk."""
     test: int = 0
     """Problems of the test split, its first ones; 0 is all."""
     rows: int = 64
@@ -38,7 +45,7 @@ class SvfRun(RunOptions):
     def check(self) -> None:
         """As `RunOptions.check`."""
         super().check()
-        at_least(1, rows=self.rows)
+        at_least(1, rows=self.rows, max_new_tokens=self.max_new_tokens)
         at_least(0, test=self.test)
 
 
@@ -47,9 +54,11 @@ class OneTask(SvfRun):
     """A run on one task."""
 
     task: str
-    """What is solved: gsm8k, math, ..., or skills/FAMILY of the embedded world; a wrong name lists all."""
-    data: pathlib.Path | None = None
-    """Local files of the task in place of its data set of the hub: a file, or a directory with one a split."""
+    """What is solved: gsm8k, math, ..., or skills:FAMILY of the embedded world; a wrong name lists all."""
+    data: str | None = None
+    """In place of the task's usual data set: a file, a directory of them, or the name of a data set."""
+    template: str | None = None
+    """In place of the task's own prompt: a file with one (docs/grading.md), of the form that --form says."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,37 +71,37 @@ class WithExperts(SvfRun):
     """Use experts of another base model where layers and singular values are as many."""
 
 
-def named_task(name: str, data: pathlib.Path | None, test: int = 0) -> Task:
-    """The task of a name, its test split cut to the first `test` problems (0: all).
+def named_task(
+    command: SvfRun, opened: Opened, name: str, data: str | None = None, template: str | None = None
+) -> Task:
+    """The task of a name as the command puts it, its test split cut as asked. Raises ValueError as `load_task`."""
+    from seal_jax.transformer2 import task_sets
 
-    Raises ValueError for an unknown name, and for one of the embedded world with data.
-    """
-    if name.startswith(WORLD):
-        from seal_jax.transformer2 import skills
-
-        if data is not None:
-            raise ValueError(f"--task {name} is made here, and reads no --data {data}")
-        task = skills.task(name.removeprefix(WORLD))
-    else:
-        from seal_jax.transformer2 import task_sets
-
-        task = task_sets.load_task(name, data)
-    return task._replace(test=task.test[:test] if test else task.test)
+    how: dict[str, Any] = {"form": command.form, "rules": command.rules, "max_new_tokens": command.max_new_tokens}
+    how |= {"tokenizer": opened.tokenizer, "unguarded": command.unguarded, "template": template}
+    return _cut(task_sets.load_task(name, data, **how), command.test)
 
 
-def sorting_task(labels: Sequence[str], tokenizer: Any, template: str, chat: bool, seed: int, test: int = 0) -> Task:
+def own_task(command: OneTask, opened: Opened) -> Task:
+    """The task of a command that has one."""
+    return named_task(command, opened, command.task, command.data, command.template)
+
+
+def sorting_task(command: SvfRun, opened: Opened, labels: Sequence[str], template: str, chat: bool) -> Task:
     """The task of sorting problems to labels, "LABEL=TASK" each. Raises ValueError for a label without a task."""
-    from seal_jax.transformer2.classification import classification_task
-    from seal_jax.transformer2.classify import Classifier
+    from seal_jax.transformer2 import Classifier, classification_task
 
     pairs = {}
     for given in labels:
         label, _, name = given.partition("=")
         if not label or not name:
             raise ValueError(f"--sort {given}: expected LABEL=TASK, as in math=gsm8k")
-        pairs[label] = named_task(name, None)
+        pairs[label] = named_task(command, opened, name)
     classifier = Classifier(dict.fromkeys(pairs, ""), template, chat=chat)
-    task = classification_task(classifier, pairs, tokenizer, seed=seed)
+    return _cut(classification_task(classifier, pairs, opened.tokenizer, seed=command.seed), command.test)
+
+
+def _cut(task: Task, test: int) -> Task:
     return task._replace(test=task.test[:test] if test else task.test)
 
 
@@ -139,22 +148,20 @@ class Ready(NamedTuple):
 
 
 def prepared(
-    command: WithExperts, tasks: Mapping[str, Task], files: Mapping[str, pathlib.Path], rows: int = 0
+    command: WithExperts, opened: Opened, tasks: Sequence[Task], files: Mapping[str, pathlib.Path], rows: int = 0
 ) -> Ready:
     """Everything a run with experts needs: their files and the tasks' prompts are looked at, sizes said, then loaded.
 
     rows: answers decoded at once, if more than --rows. Raises ValueError, naming the file, for an expert that is
     damaged or not of this model.
     """
-    from seal_jax.cli.startup import open_model
     from seal_jax.cli.svf_startup import Load, announce_svf
     from seal_jax.models import sizes
     from seal_jax.transformer2.expert_files import load_expert
 
     alone = {name: load_expert(path) for name, path in files.items()}  # a damaged one is told before weights are read
-    opened = open_model(command.model, command.mesh)
-    longest = max((check_prompts(opened, task, task.test) for task in tasks.values()), default=0)
-    answer = max((task.max_new_tokens for task in tasks.values()), default=0)
+    longest = max((check_prompts(opened, task, task.test) for task in tasks), default=0)
+    answer = max((task.max_new_tokens for task in tasks), default=0)
     adapters = sum(sizes.count(expert.adapter) for expert in alone.values())
     svf = [path for expert in alone.values() for path, entry in expert.adapter.items() if "a" not in entry]
     load = Load(tuple(dict.fromkeys(svf)), None, adapters, longest, answer, max(command.rows, rows), factored=bool(svf))
@@ -189,4 +196,12 @@ def alike(experts: Mapping[str, Expert]) -> list[list[str]]:
 
 def run_config(command: WithExperts, files: Mapping[str, pathlib.Path]) -> dict[str, Any]:
     """The settings of a run, with what is in the files of its experts."""
-    return {**config_of(command), "experts_sha256": {name: file_sha256(path) for name, path in files.items()}}
+    hashes = {name: file_sha256(path) for name, path in files.items()}
+    return {**with_data(command), "experts_sha256": hashes}
+
+
+def with_data(command: SvfRun) -> dict[str, Any]:
+    """The arguments of a run, with what is in the file of its --data, if that is one."""
+    data = getattr(command, "data", None)
+    file = pathlib.Path(data) if isinstance(data, str) else None
+    return config_of(command, data=file) if file and file.is_file() else config_of(command)

@@ -37,7 +37,7 @@ class ServeBatch:
     """The model itself chooses the expert of a prompt that names none, in a first pass."""
     labels: tuple[str, ...] = ()
     """With --choose, what it may choose, as NAME or "NAME=criterion"; by default all experts."""
-    template: str = "classify"
+    sort_template: str = "classify"
     """With --choose, the prompt that asks for it: a name, or a file."""
     chat: bool = False
     """Text prompts, and that of --choose, go through the tokenizer's chat template."""
@@ -141,7 +141,7 @@ def _chosen(
 
     criteria = dict(map(criterion, command.labels)) or dict.fromkeys(bank.names, "")
     unnamed = [row for row, one in enumerate(asked) if one.adapter == ""]
-    classifier = Classifier(criteria, command.template, chat=command.chat)
+    classifier = Classifier(criteria, command.sort_template, chat=command.chat)
     for row, name in zip(unnamed, choose(ready.model, bank, [prompts[row] for row in unnamed], classifier)):
         named[row] = name
     return named

@@ -7,17 +7,17 @@ import pathlib
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
-from seal_jax.cli.options import at_least, config_of
+from seal_jax.cli.options import at_least
 from seal_jax.cli.report import Report, finished
 from seal_jax.cli.startup import open_model
-from seal_jax.cli.svf_options import OneTask, check_prompts, named_task, sorting_task
+from seal_jax.cli.svf_options import OneTask, check_prompts, own_task, sorting_task, with_data
 from seal_jax.cli.svf_startup import Load, announce_svf
 from seal_jax.transformer2 import reinforce, supervised
 
 if TYPE_CHECKING:
     from seal_jax.models import Model
     from seal_jax.runtime import Run
-    from seal_jax.transformer2 import Task
+    from seal_jax.transformer2 import Task, Trained
 
 REINFORCE, SUPERVISED = reinforce.Settings(), supervised.Settings()
 
@@ -64,12 +64,12 @@ class Train(OneTask):
     """Train an expert on a task and write it to a file, beside the base model on the same test problems."""
 
     task: str = ""
-    """What is solved: gsm8k, math, ..., or skills/FAMILY of the embedded world; a wrong name lists all."""
+    """What is solved: gsm8k, math, ..., or skills:FAMILY of the embedded world; a wrong name lists all."""
     sort: tuple[str, ...] = ()
     """In place of --task: train the expert that sorts problems for `svf dispatch`, to the labels LABEL=TASK."""
-    template: str = "classify"
+    sort_template: str = "classify"
     """With --sort, the prompt that asks for a label: a name, or a file."""
-    chat: bool = False
+    sort_chat: bool = False
     """With --sort, it is asked through the tokenizer's chat template."""
     method: Literal["reinforce", "supervised"] = "reinforce"
     """By reward for right answers, or by next-token training on worked solutions: whose settings count."""
@@ -90,8 +90,8 @@ class Train(OneTask):
         at_least(0, train=self.train)
         if bool(self.task) == bool(self.sort):
             raise ValueError("give --task NAME, or --sort LABEL=TASK for each label")
-        if self.sort and self.data is not None:
-            raise ValueError("--data is of one task, and --sort names several: leave it out")
+        if self.sort and (self.data or self.template):
+            raise ValueError("--data and --template are of one task, and --sort names several: leave them out")
         if self.expert is not None and self.expert.suffix != ".safetensors":
             raise ValueError(f"--expert {self.expert}: an expert is a .safetensors file")
 
@@ -103,6 +103,11 @@ class Train(OneTask):
             return finished(run, _train(self, run), over="problems")
 
     @property
+    def settings(self) -> reinforce.Settings | supervised.Settings:
+        """Those of the method."""
+        return self.reinforce if self.method == "reinforce" else self.supervised
+
+    @property
     def file(self) -> pathlib.Path:
         """Where the expert goes."""
         return self.expert or self.out / f"{re.sub(r'[^A-Za-z0-9.+-]+', '_', self.task) or 'sort'}.safetensors"
@@ -110,70 +115,65 @@ class Train(OneTask):
     def config(self) -> dict[str, Any]:
         """The settings of the run: those that have an effect."""
         unused = {"reinforce", "supervised"} - {self.method} | {"svf", "lora"} - {self.adapter}
-        kept = {name: value for name, value in config_of(self).items() if name not in unused}
-        return {**kept, **({"data_sha256": config_of(self, data=self.data)["data_sha256"]} if _is_file(self) else {})}
-
-
-def _is_file(command: Train) -> bool:
-    return command.data is not None and command.data.is_file()
+        return {name: value for name, value in with_data(self).items() if name not in unused}
 
 
 def _train(command: Train, run: Run) -> dict[str, Any]:
     from seal_jax import models
     from seal_jax.models import sizes
     from seal_jax.runtime.logging import progress
+    from seal_jax.training.trainable import trainable
     from seal_jax.transformer2 import train_expert
-    from seal_jax.transformer2.base_fingerprint import base_fingerprint
-    from seal_jax.transformer2.expert_files import save_expert
-    from seal_jax.transformer2.experts import make_expert
     from seal_jax.transformer2.scores import compared, verdicts
     from seal_jax.transformer2.update import layered
 
-    settings = command.reinforce if command.method == "reinforce" else command.supervised
+    settings = command.settings
     task, model = _opened(command)
-    base = run.stage("fingerprint", lambda: base_fingerprint(model.params))
     adapter, factors = _fresh(command, model)
     model, factors = model._replace(params=models.unroll(model.params)), layered(factors, model.config)
+    how: dict[str, Any] = {"name": "expert", "seed": command.seed}
     with progress("train", settings.iterations) as advance:
-        found = train_expert(
-            run, model, adapter, factors, task, settings, name="expert", seed=command.seed, on_progress=advance
-        )
-    plain = run.stage("base", lambda: verdicts(model, task, task.test, rows=command.rows))
-    about = {"score": found.best["accuracy"], "seed": command.seed, "base_name": command.model}
-    about["settings"] = {"method": command.method, **{k: v for k, v in command.config().items() if k in _TOLD}}
-    expert = make_expert(
-        found.adapter,
-        model.params,
-        task=command.task or "sort",
-        targets=(command.svf if command.adapter == "svf" else command.lora).targets,
-        base=base,
-        compose=settings.compose,
-        **about,
-    )
-    save_expert(command.file, expert)
+        found = train_expert(run, model, adapter, factors, task, settings, on_progress=advance, **how)
+    base = run.stage("base", lambda: verdicts(model, task, task.test, rows=command.rows))
+    _save(command, model, found)
     return {
-        **compared({"base": plain, "expert": found.verdicts}),
+        **compared({"base": base, "expert": found.verdicts}),
         "task": task.name,
         "file": command.file,
-        "parameters": sizes.count(found.adapter),
+        "parameters": sizes.count(trainable(found.adapter)),
         "training": {"best": found.best, "stopped": found.stopped, "validations": found.validations},
         "seconds": run.seconds,
     }
 
 
-_TOLD = ("reinforce", "supervised", "svf", "lora")
+def _save(command: Train, model: Model, found: Trained) -> None:
+    """Write the expert, with how it was trained."""
+    from seal_jax.transformer2 import make_expert, save_expert
+
+    settings = command.config()
+    expert = make_expert(
+        found.adapter,
+        model.params,
+        task=command.task or "sort",
+        targets=(command.svf if command.adapter == "svf" else command.lora).targets,
+        compose=command.settings.compose,
+        score=found.best["accuracy"],
+        seed=command.seed,
+        base_name=command.model,
+        settings={name: settings[name] for name in ("method", command.method, command.adapter)},
+    )
+    save_expert(command.file, expert)
 
 
 def _opened(command: Train) -> tuple[Task, Model]:
     """The task, cut as asked, and the model, of which nothing is read before the task has been looked at."""
     opened = open_model(command.model, command.mesh)
     if command.sort:
-        how = (command.template, command.chat, command.seed)
-        task = sorting_task(command.sort, opened.tokenizer, *how, test=command.test)
+        task = sorting_task(command, opened, command.sort, command.sort_template, command.sort_chat)
     else:
-        task = named_task(command.task, command.data, command.test)
+        task = own_task(command, opened)
     task = task._replace(train=task.train[: command.train] if command.train else task.train)
-    settings = command.reinforce if command.method == "reinforce" else command.supervised
+    settings = command.settings
     problems = [*task.train, *task.validation[: settings.validate_on], *task.test]
     longest = check_prompts(opened, task, problems)
     trained, singular = _numbers(command, opened.checkpoint.config), command.adapter == "svf"
@@ -201,11 +201,12 @@ def _numbers(command: Train, config: Any) -> int:
 
     from seal_jax import adapters
     from seal_jax.models import sizes
+    from seal_jax.training.trainable import trainable
 
     params = sizes.abstract_params(config)
     if command.adapter == "lora":
         made = functools.partial(adapters.lora.init, **dataclasses.asdict(command.lora))
-        return sizes.count(jax.eval_shape(made, jax.random.key(0), params))
+        return sizes.count(trainable(jax.eval_shape(made, jax.random.key(0), params)))
     shapes = adapters.svf.shapes(params, command.svf.targets, command.svf.rank)
     return sum(entry["s"].size for entry in shapes.values())
 

@@ -13,17 +13,20 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 
 from seal_jax import models
 from seal_jax.adapters import Adapter, check_scales
 from seal_jax.data.packing import permutation
 from seal_jax.data.problems import Problem
+from seal_jax.runtime.mesh import mesh_of, put
 from seal_jax.transformer2 import cem, random_search
 from seal_jax.transformer2.attempts import Attempt, attempt
+from seal_jax.transformer2.cem import Settings as CEM
 from seal_jax.transformer2.mixing import Mix, Per, columns, mixed, stack_experts
+from seal_jax.transformer2.random_search import Settings as Random
 from seal_jax.transformer2.tasks import Task
 
-CEM, Random = cem.Settings, random_search.Settings
 _CEM, _RANDOM = CEM(), Random()
 
 
@@ -156,6 +159,8 @@ def _values(trial: _Trial, population: Adapter) -> dict[str, Any]:
         for path, entry in population.items()
     }
     fitness, ties = [], []
+    mesh = mesh_of(trial.model.params)
+    population = population if mesh is None else put(population, NamedSharding(mesh, PartitionSpec()))
     for start in range(0, len(usable), trial.at_once):
         part = jax.tree.map(lambda x, start=start: x[start : start + trial.at_once], population)
         for attempts in _answered(trial, part, len(usable[start : start + trial.at_once])):

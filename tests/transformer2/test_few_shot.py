@@ -9,6 +9,8 @@ import pytest
 import toy_tasks
 
 from seal_jax import adapters, generation, models
+from seal_jax.runtime.mesh import make_mesh
+from seal_jax.runtime.placement import shard_params
 from seal_jax.transformer2 import cem, random_search, scores
 from seal_jax.transformer2.attempts import Attempt
 from seal_jax.transformer2.few_shot import FewShot, few_shot, score, split_shots
@@ -115,6 +117,20 @@ def test_a_mixture_that_cannot_be_scaled_is_no_candidate(world):
     found = few_shot(model, [{**experts[1], path: {"raw": raw}}], factors, task, task.test[:1], settings)
     assert found.history[0]["unusable"] == 2
     assert (found.fitness, found.tie) == (0.0, -np.inf)
+
+
+def test_on_a_mesh(world, searched):
+    """The same values where weights and rows are split over devices."""
+    model, factors, experts, task = world
+    mesh = make_mesh("data=2,model=2")
+    params = shard_params(models.stack(model.params), mesh, model.config)
+    how = dataclasses.replace(SETTINGS, generations=1, at_once=6)
+    split, items = model._replace(params=params), {}
+    factors = adapters.svf.factor(params)
+    few_shot(split, experts, factors, task, task.test[:3], how, jax.random.key(4), items=items)
+    values, wanted = items["generation-0"], searched[1]["generation-0"]
+    assert values["fitness"] == wanted["fitness"]
+    assert [t or 0.0 for t in values["ties"]] == pytest.approx([t or 0.0 for t in wanted["ties"]], abs=1e-4)
 
 
 def test_shots_are_set_apart():
