@@ -42,6 +42,7 @@ def attempt(
     adapter_ids: Sequence[int] | None = None,
     factors: Any = None,
     compose: str = "scaled",
+    one_program: bool = False,
     temperature: float = 0.0,
     samples: int = 1,
     key: jax.Array | None = None,
@@ -51,8 +52,8 @@ def attempt(
     """`samples` graded completions of every problem: greedy at temperature 0, else sampled with `key`.
 
     adapters: a tree whose leaves lead with an axis N; adapter_ids: which of them each problem is asked of, -1 for the
-    base model; factors, compose: as in `adapters.attach`. rows: completions that are decoded at once; problems of
-    like length share a batch, and shapes are bucketed. A draw depends on `key`, the problem's id and the number of the
+    base model; factors, compose: as in `adapters.attach`; one_program: as in `generation.generate`. rows: completions
+    that are decoded at once; problems of like length share a batch, and shapes are bucketed. A draw depends on `key`, the problem's id and the number of the
     sample alone. on_progress: called with the number of problems done since the last call.
 
     Unroll the parameters (`models.unroll`) before calling this in a loop. A completion ends where the context does, if
@@ -68,7 +69,7 @@ def attempt(
     at_once = max(rows // samples, 1)
     for start in range(0, len(order), at_once):
         chunk = order[start : start + at_once]
-        params, how = _adapted(model.params, adapters, ids[chunk], factors, compose)
+        params, how = _adapted(model.params, adapters, ids[chunk], factors, compose, one_program)
         out = generation.generate(
             params,
             model.config,
@@ -119,15 +120,16 @@ def accuracy(attempts: Sequence[Sequence[Attempt]]) -> tuple[float, float]:
 
 
 def _adapted(
-    params: models.Params, adapters: Any, ids: np.ndarray, factors: Any, compose: str
+    params: models.Params, adapters: Any, ids: np.ndarray, factors: Any, compose: str, one_program: bool
 ) -> tuple[models.Params, dict[str, Any]]:
     """Parameters and further arguments of `generate`; a batch of one adapter needs no choice by row."""
     if adapters is None or (ids == -1).all():
         return params, {}
-    if (ids == ids[0]).all():
+    if (ids == ids[0]).all() and not one_program:
         one = jax.tree.map(lambda x: x[ids[0]], adapters)
         return adapting.attach(params, one, factors, compose), {}
-    return params, {"adapters": adapters, "adapter_ids": ids.tolist(), "factors": factors, "compose": compose}
+    how = {"factors": factors, "compose": compose, "one_program": one_program}
+    return params, {"adapters": adapters, "adapter_ids": ids.tolist(), **how}
 
 
 def _check_ids(adapters: Any, ids: Sequence[int] | None, problems: int) -> None:

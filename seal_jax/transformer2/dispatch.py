@@ -84,7 +84,9 @@ def answer(
 ) -> list[Attempt]:
     """Pass 2 on problems of one task: the greedy attempt at each under the expert named for it, None for the base."""
     how: dict[str, Any] = {"adapters": bank.adapters, "adapter_ids": bank.ids(which)}
-    found = attempt(model, task, problems, factors=bank.factors, compose=bank.compose, rows=rows, **how)
+    # For SVF one program for any labels costs a vector per row; for LoRA it would be a copy of the factors.
+    how |= {"factors": bank.factors, "compose": bank.compose, "one_program": bank.factors is not None}
+    found = attempt(model, task, problems, rows=rows, **how)
     return [each[0] for each in found]
 
 
