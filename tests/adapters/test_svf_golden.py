@@ -77,13 +77,26 @@ def test_the_sum_of_singular_values_is_kept(golden):
 
 
 def test_bfloat16_at_its_stated_error(golden):
-    """5.6e-3 with everything in bfloat16; with z, s and the scale in float32, and the base where it is, less."""
-    assert 4e-3 < error(golden["W_prime_ref_bf16"].T.astype(np.float64), golden["W_prime"].T) < 7e-3
-    raw = {"raw": golden["raw"]}
-    half = {form: materialize(composed(golden, raw, form=form, dtype=jnp.bfloat16)) for form in FORMS}
-    errors = {form: error(kernel, golden["W_prime"].T) for form, kernel in half.items()}
-    assert errors["factored"] < 4e-3
-    assert errors["residual"] == errors["materialized"] < 0.75 * errors["factored"]
+    """The release has everything in bfloat16. Here z, s and the scale are float32, and the residual form rounds least.
+
+    Factors are the recorded ones: those of a rounded matrix turn where singular values are near one another.
+    """
+    release = error(golden["W_prime_ref_bf16"].T.astype(np.float64), golden["W_prime"].T)
+    np.testing.assert_allclose(release, 5.55e-3, rtol=0.01)
+    path, half = "layers/x/kernel", jnp.bfloat16
+    u, s, vt = (jnp.asarray(golden[name])[None] for name in ("V", "S", "U"))
+    factors = {path: {"u": u.astype(half), "s": s, "vt": vt.swapaxes(1, 2).astype(half)}}
+
+    def composed_error(form, dtype):
+        params = {"layers": {"x": {"kernel": jnp.asarray(golden["W"].T, dtype)[None]}}}
+        adapted = attach(params, {path: {"raw": golden["raw"][None]}}, factors, form=form)
+        return error(materialize(adapted)["layers"]["x"]["kernel"][0], golden["W_prime"].T)
+
+    rounding = error(jnp.asarray(golden["W"], half), golden["W"])
+    assert composed_error("factored", half) < 0.55 * release
+    for form in ("residual", "materialized"):
+        assert composed_error(form, jnp.float32) < 0.1 * release
+        assert composed_error(form, half) < 1.6 * rounding  # that of the base, and of the result
 
 
 @pytest.mark.parametrize("form", FORMS)
