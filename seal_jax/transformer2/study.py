@@ -55,13 +55,15 @@ class AttachLayers(NamedTuple):
 class Arm:
     """A way to make an expert: how it is trained, on what kind of adapter ("svf" or "lora"), of which targets.
 
-    rank: of LoRA, whose alpha is twice it.
+    rank: of LoRA, whose alpha is twice it. rates: learning rates that are tried, of which the validation split chooses
+    for every task and seed; by default that of the settings.
     """
 
     settings: reinforce.Settings | supervised.Settings
     kind: Literal["svf", "lora"] = "svf"
     targets: tuple[str, ...] = ("mlp",)
     rank: int = 16
+    rates: tuple[float, ...] = ()
 
     @property
     def layers(self) -> tuple[int, ...] | None:
@@ -95,16 +97,23 @@ class SomeLayers(NamedTuple):
 
 
 def train(study: Study, arm_name: str, arm: Arm, factors: Adapter | None = None) -> dict[str, Trained]:
-    """An expert for every task, by task: stages `seed_N/ARM/TASK/...`. factors: of an arm of singular values."""
+    """An expert for every task, by task: stages `seed_N/ARM/TASK[/RATE]/...`. factors: of an arm of singular values."""
     found = {}
     for number, (name, task) in enumerate(study.tasks.items()):
         key = jax.random.fold_in(jax.random.key(study.seed), number)
-        stage = f"seed_{study.seed}/{arm_name}/{name}"
         start = fresh(key, study.model.params, arm, factors)
-        found[name] = train_expert(
-            study.run, study.model, start, factors, task, arm.settings, name=stage, seed=study.seed
-        )
+        found[name] = _best(study, f"seed_{study.seed}/{arm_name}/{name}", task, arm, start, factors)
     return found
+
+
+def _best(study: Study, stage: str, task: Task, arm: Arm, start: Adapter, factors: Adapter | None) -> Trained:
+    """The expert of the learning rate with the best validation accuracy, the first of equals."""
+    tried = []
+    for rate in arm.rates or (arm.settings.learning_rate,):
+        settings = dataclasses.replace(arm.settings, learning_rate=rate)
+        how: dict[str, Any] = {"name": f"{stage}/{rate:g}" if arm.rates else stage, "seed": study.seed}
+        tried.append(train_expert(study.run, study.model, start, factors, task, settings, **how))
+    return max(tried, key=lambda one: one.best["accuracy"])
 
 
 def fresh(key: jax.Array, params: Any, arm: Arm, factors: Adapter | None) -> Adapter:
