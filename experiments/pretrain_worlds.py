@@ -14,8 +14,8 @@ Expected  biographies: reading >= 0.90 on unseen people, <= 0.10 of them answere
 Last run  2026-11-21, biographies: 1.000, 0.026 and 1.000 after 2,000 steps, 37 minutes with other work on the machine
           2026-11-21, grids: 0.933, and 0.10 of rules and 0.09 of compositions (the splits of that day), 3,000 steps, 15
           minutes on one core with other work on the other
-          2026-11-21, skills: sums 0.506, letters 0.494, ranks 0.506, pairs 0.319, others 1.000, 1,200 steps, 4 minutes of a
-          shared core
+          2026-11-21, skills: sums 0.506, letters 0.494, ranks 0.506, pairs 0.319, others 1.000, 1,200 steps, 4
+          minutes of a shared core
 """
 
 from __future__ import annotations

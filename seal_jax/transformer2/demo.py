@@ -238,7 +238,7 @@ def tables(result: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     scored = (*names, world.OTHERS, world.UNSEEN, "all")
     two = [{"strategy": n, **{k: _cell(each[k]) for k in scored}} for n, each in result["dispatch"].items()]
     moved = [
-        {"base": base, "family": family, **{k: _cell(x, k not in ("base", "few_shot_base")) for k, x in each.items()}}
+        {"model": base, "family": family, **{k: _cell(x, k not in ("base", "few_shot_base")) for k, x in each.items()}}
         for base, families in result["transfer"].items()
         for family, each in families.items()
     ]
