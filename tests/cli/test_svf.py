@@ -40,7 +40,8 @@ def run(folder):
 @pytest.fixture(scope="module")
 def trained(folder):
     """An expert of `svf train`, and one that is certainly another, in one directory."""
-    assert main(["svf", "train", *MODEL, *TASK, *TRAINING, "--out", str(folder / "train")]) == 0
+    argv = [*MODEL, *TASK, *TRAINING, "--factors", str(folder / "factors"), "--out", str(folder / "train")]
+    assert main(["svf", "train", *argv]) == 0
     library = folder / "library"
     library.mkdir()
     shutil.copy(folder / "train" / "skills_sums.safetensors", library / "sums.safetensors")
@@ -54,7 +55,9 @@ def trained(folder):
 
 
 def test_train_writes_an_expert(trained, folder, run, capsys):
-    result, said = run(capsys, "train", *MODEL, *TASK, *TRAINING, "--out", folder / "train")
+    result, said = run(
+        capsys, "train", *MODEL, *TASK, *TRAINING, "--factors", folder / "factors", "--out", folder / "train"
+    )
     assert json.loads((folder / "train" / "result.json").read_text()) == result  # the same command goes on, or is done
     expert = load_expert(trained / "sums.safetensors")
     assert (expert.meta.task, expert.meta.targets, expert.meta.seed) == ("skills:sums", ("mlp",), 0)
@@ -71,6 +74,7 @@ def test_train_writes_an_expert(trained, folder, run, capsys):
     assert {"reinforce", "svf"} <= set(json.dumps(kept).replace('"', " ").split())
 
 
+@pytest.mark.slow
 def test_train_lora_on_solutions(folder, run, capsys):
     small = ["--train", "8", "--supervised.iterations", "1", "--supervised.batch-size", "4"]
     small += ["--supervised.validate-on", "4", "--method", "supervised", "--adapter", "lora", "--lora.rank", "2"]
@@ -83,14 +87,21 @@ def test_train_lora_on_solutions(folder, run, capsys):
 
 
 def test_evaluate_has_every_expert_and_the_base(trained, folder, run, capsys):
-    argv = ["evaluate", *MODEL, *TASK, "--experts", trained, "--out", folder / "evaluate"]
-    result, _ = run(capsys, *argv)
+    kept = {path: path.stat().st_mtime_ns for path in (folder / "factors").rglob("*.safetensors")}
+    argv = ["evaluate", *MODEL, *TASK, "--experts", trained, "--factors", folder / "factors"]
+    result, said = run(capsys, *argv, "--out", folder / "evaluate")
+    assert len(kept) == 9  # three matrices in three layers, found again
+    assert {path: path.stat().st_mtime_ns for path in (folder / "factors").rglob("*.safetensors")} == kept
+    assert f"kept in {folder / 'factors'}" in said
     assert set(result["differences"]) == {"sums - base", "other - base"}
-    alone, _ = run(capsys, "train", *MODEL, *TASK, *TRAINING, "--out", folder / "train")
+    alone, _ = run(
+        capsys, "train", *MODEL, *TASK, *TRAINING, "--factors", folder / "factors", "--out", folder / "train"
+    )
     assert result["sums"] == alone["expert"]
     assert result["base"] == alone["base"]
 
 
+@pytest.mark.slow
 def test_cem_scores_the_mixture_on_the_rest(trained, folder, run, capsys):
     argv = [
         "cem",
@@ -121,6 +132,7 @@ def test_cem_scores_the_mixture_on_the_rest(trained, folder, run, capsys):
     assert random["per"] == "global"
 
 
+@pytest.mark.slow
 def test_dispatch_sorts_and_compares(trained, folder, run, capsys):
     argv = ["dispatch", *MODEL, "--tasks", "skills:sums", "skills:letters", "--test", "6", "--experts", trained]
     argv += ["--labels", "sums", "--sort-template", "classify-skills", "--sort-chat"]
@@ -141,6 +153,7 @@ def test_dispatch_sorts_and_compares(trained, folder, run, capsys):
     assert sum(by_expert["labels"].values()) == 12
 
 
+@pytest.mark.slow
 def test_serve_batch_gives_each_row_its_expert(trained, folder, run, capsys):
     problems = skills.task("sums").test[:4]
     names = ["sums", None, "other", None]
