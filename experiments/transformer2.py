@@ -44,7 +44,7 @@ def main(args: Arguments) -> None:
     with Run(args.out, {**dataclasses.asdict(args), "settings": settings}, args.restart) as run:
         model = models.from_pretrained(skills.CHECKPOINT)
         bases = {"tuned_copy": lambda: tuned_copy(run, model, args.tuned_steps)}
-        bases["other_seed"] = lambda: other_seed(args.out / "other_seed", args.other_steps)
+        bases["other_seed"] = lambda: other_seed(run.checkpoints / "other_seed", args.other_steps)
         result = run.finish(demo.skills_study(run, model, settings, bases))
     draw(args.out, result)
     for title, rows in demo.tables(result).items():
@@ -80,8 +80,7 @@ def other_seed(out: pathlib.Path, steps: int) -> models.Model:
 def draw(out: pathlib.Path, result: dict[str, Any]) -> None:
     """learning_curves.png, scale_vectors.png, mixing_weights.png."""
     figures = result["figures"]
-    base = {name: result["base"][name]["accuracy"] for name in figures["curves"]}
-    expert_plots.learning_curves(out / "learning_curves.png", figures["curves"], base)
+    expert_plots.learning_curves(out / "learning_curves.png", figures["curves"])
     z = {name: {path.split("/")[-2]: x for path, x in each.items()} for name, each in figures["z"].items()}
     expert_plots.scale_vectors(out / "scale_vectors.png", z)
     weights = {name: each["weights"] for name, each in result["unseen"].items() if "weights" in each}

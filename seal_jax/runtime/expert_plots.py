@@ -15,14 +15,12 @@ COLOURS = ("#2f6fb0", "#d08a2e", "#3b8f5a", "#9a5fb0", "#b04a4a", "#6b7480")
 def learning_curves(
     path: str | os.PathLike[str],
     curves: Mapping[str, Mapping[str, Sequence[Sequence[tuple[int, float]]]]],
-    base: Mapping[str, float] | None = None,
     title: str = "Validation accuracy while experts are trained",
 ) -> None:
     """Write a PNG with a panel for each task: accuracy by update, the mean over seeds and the range of them.
 
     curves: `{task: {method: [one list of (update, accuracy 0..1) per seed]}}`; seeds of a method that stopped early
-    count up to their last evaluation. base: the base model's accuracy by task, a dashed line. Raises ValueError for
-    nothing to draw.
+    count up to their last evaluation. Raises ValueError for nothing to draw.
     """
     if not any(runs for methods in curves.values() for runs in methods.values()):
         raise ValueError(f"{path}: there are no evaluations to draw")
@@ -31,8 +29,6 @@ def learning_curves(
     for panel, (task, each) in zip(axes[0], curves.items()):
         for method, runs in each.items():
             _curve(panel, runs, COLOURS[methods.index(method) % len(COLOURS)], method)
-        if base and task in base:
-            panel.axhline(100 * base[task], color="#6b7480", linestyle="--", linewidth=1, label="base")
         panel.set_title(task)
         panel.set_xlabel("updates")
         panel.set_ylim(0, 103)
@@ -72,13 +68,13 @@ def scale_vectors(
     less = {n: {m: _less_mean(z[m]) for m in matrices} for n, z in experts.items()}
     most = max(float(np.abs(x).max()) for each in less.values() for x in each.values()) or 1.0
     image = None
-    for row, (name, each) in zip(axes, less.items()):
+    for number, (row, (name, each)) in enumerate(zip(axes, less.items())):
         for panel, matrix in zip(row, matrices):
             image = panel.imshow(each[matrix], aspect="auto", cmap="RdBu_r", vmin=-most, vmax=most)
             panel.set_yticks(range(len(each[matrix])))
-            if row is axes[0]:
+            if number == 0:
                 panel.set_title(matrix, fontsize=9)
-            if row is axes[-1]:
+            if number == len(less) - 1:
                 panel.set_xlabel("singular value, largest first")
         row[0].set_ylabel(f"{name}\nlayer")
     figure.colorbar(image, ax=axes.ravel().tolist(), shrink=0.8, label="z less its mean")

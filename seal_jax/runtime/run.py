@@ -27,7 +27,10 @@ from seal_jax.runtime.files import DamagedFileError, JsonLines, read_json, to_pl
 from seal_jax.runtime.items import Items
 from seal_jax.runtime.manifest import DamagedCheckpointError
 
-FIGURES = ("accuracy.png", "matrix.png", "gain_by_age.png")
+FIGURES = (
+    *("accuracy.png", "matrix.png", "gain_by_age.png"),
+    *("learning_curves.png", "scale_vectors.png", "mixing_weights.png"),
+)
 OWN = ("config.json", "metrics.jsonl", "metrics.jsonl.damaged", "result.json", "stages", "checkpoints", *FIGURES)
 """What a run makes at the top of its directory, and therefore all that a restart deletes there."""
 

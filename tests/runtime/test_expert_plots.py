@@ -14,7 +14,7 @@ def size(path):
 
 def test_learning_curves_have_a_panel_for_each_task(tmp_path):
     runs = [[(0, 0.5), (10, 0.7)], [(0, 0.5), (10, 0.9), (20, 0.8)]]
-    expert_plots.learning_curves(tmp_path / "one.png", {"sums": {"svf": runs}}, {"sums": 0.5})
+    expert_plots.learning_curves(tmp_path / "one.png", {"sums": {"svf": runs}})
     expert_plots.learning_curves(tmp_path / "two.png", {"sums": {"svf": runs}, "letters": {"svf": runs, "lora": runs}})
     assert size(tmp_path / "two.png")[0] == pytest.approx(2 * size(tmp_path / "one.png")[0], rel=0.01)
     with pytest.raises(ValueError, match="no evaluations"):
