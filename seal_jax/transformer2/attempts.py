@@ -13,7 +13,7 @@ from seal_jax import adapters as adapting
 from seal_jax import generation, models
 from seal_jax.data.problems import Problem
 from seal_jax.generation.prompts import encode_one
-from seal_jax.transformer2.tasks import Task
+from seal_jax.transformer2.tasks import Task, grade_all
 
 
 class Attempt(NamedTuple):
@@ -53,8 +53,9 @@ def attempt(
 
     adapters: a tree whose leaves lead with an axis N; adapter_ids: which of them each problem is asked of, -1 for the
     base model; factors, compose: as in `adapters.attach`; one_program: as in `generation.generate`. rows: completions
-    that are decoded at once; problems of like length share a batch, and shapes are bucketed. A draw depends on `key`, the problem's id and the number of the
-    sample alone. on_progress: called with the number of problems done since the last call.
+    that are decoded at once; problems of like length share a batch, and shapes are bucketed. A draw depends on `key`,
+    the problem's id and the number of the sample alone. on_progress: called with the number of problems done since the
+    last call.
 
     Unroll the parameters (`models.unroll`) before calling this in a loop. A completion ends where the context does, if
     that is before `task.max_new_tokens`. Raises ValueError naming a problem whose prompt leaves no room to answer, and
@@ -83,9 +84,11 @@ def attempt(
             samples=samples,
             **how,
         )
+        texts = out.texts or [""] * len(out.tokens)
+        asked = [problems[i] for i in chunk for _ in range(samples)]
+        verdicts = grade_all(task.grade, list(zip(asked, texts, strict=True)))
         for place, i in enumerate(chunk):
-            numbers = range(place * samples, (place + 1) * samples)
-            found[i] = [_graded(task, problems[i], out, n) for n in numbers]
+            found[i] = [_graded(out, n, verdicts[n]) for n in range(place * samples, (place + 1) * samples)]
         if on_progress:
             on_progress(len(chunk))
     return found
@@ -142,9 +145,8 @@ def _check_ids(adapters: Any, ids: Sequence[int] | None, problems: int) -> None:
         raise ValueError(f"adapter_ids has to be {problems} numbers from -1 (base) to {count - 1}, one per problem")
 
 
-def _graded(task: Task, problem: Problem, out: generation.Output, n: int) -> Attempt:
+def _graded(out: generation.Output, n: int, verdict: bool | None) -> Attempt:
     text = out.texts[n] if out.texts else ""
-    verdict = task.grade(problem, text)
     eos = out.eos[n] if out.eos else None
     return Attempt(out.tokens[n], text, verdict, float(sum(out.logprobs[n])), out.finished[n], eos)
 

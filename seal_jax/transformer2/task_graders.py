@@ -79,9 +79,3 @@ def completed(rules: str, limits: Limits | None, unguarded: Sequence[str], fence
         return whole._replace(code=sanitized(whole.code, entry))
 
     return Programs(program, limits or Limits(), unguarded)
-
-
-def grade_all(grade: Grade, pairs: Sequence[tuple[Problem, str]]) -> list[bool | None]:
-    """The verdicts on several completions; a grader with `many` takes them at once."""
-    many = getattr(grade, "many", None)
-    return many(pairs) if many else [grade(problem, completion) for problem, completion in pairs]

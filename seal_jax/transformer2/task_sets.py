@@ -114,7 +114,7 @@ def load_task(
     limits: Limits | None = None,
     unguarded: Sequence[str] = (),
 ) -> Task:
-    """The task of a name: one of TASKS, or "WORLD:FAMILY" of WORLDS, which takes no further arguments.
+    """The task of a name: one of TASKS, or "WORLD:FAMILY" of WORLDS, which has prompts and rules of its own.
 
     source: a file, folder, `{split: path}` or dataset name instead of the usual dataset. form: "chat" for the
     tokenizer's chat format, "base" for plain text, "auto" for chat if the tokenizer has a format. template: a file
@@ -131,7 +131,8 @@ def load_task(
     if colon and world in WORLDS:
         if source is not None or template is not None:
             raise ValueError(f"{name}: a world's problems and prompts are its own: leave out source and template")
-        return WORLDS[world](family)
+        task = WORLDS[world](family)
+        return task._replace(max_new_tokens=max_new_tokens or task.max_new_tokens)
     if name not in TASKS:
         raise ValueError(f"there is no task {name!r}; there are {', '.join(TASKS)} and {', '.join(WORLDS)}:FAMILY")
     task = TASKS[name]

@@ -12,7 +12,8 @@ class Task(NamedTuple):
     """What an expert is trained for, or what a dispatch is tried on.
 
     train, validation, test: problems; a task that is only tested has an empty train split. grade: `(problem,
-    completion) -> True, False, or None` for a completion that could not be graded, which counts in no mean.
+    completion) -> True, False, or None` for a completion that could not be graded, which counts in no mean; it may have
+    a method `many` (`grade_all`).
     max_new_tokens: the longest completion. stop: strings that end one; they are not part of it.
     """
 
@@ -23,3 +24,9 @@ class Task(NamedTuple):
     grade: Callable[[Problem, str], bool | None]
     max_new_tokens: int = 512
     stop: tuple[str, ...] = ()
+
+
+def grade_all(grade: Callable[[Problem, str], bool | None], pairs: Sequence[tuple[Problem, str]]) -> list[bool | None]:
+    """The verdicts on several completions; a grader with a method `many` takes them at once, as programs are run."""
+    many = getattr(grade, "many", None)
+    return many(pairs) if many else [grade(problem, completion) for problem, completion in pairs]

@@ -10,9 +10,8 @@ import transformers
 import seal_jax
 from seal_jax.evaluation.code_execution import Limits
 from seal_jax.transformer2 import task_sets
-from seal_jax.transformer2.task_graders import grade_all
 from seal_jax.transformer2.task_sets import TASKS, draw_shots, load_task
-from seal_jax.transformer2.tasks import Task
+from seal_jax.transformer2.tasks import Task, grade_all
 
 
 def row(name, n):
