@@ -12,10 +12,12 @@ from seal_jax.transformer2.few_shot import FewShot, Found, few_shot, split_shots
 from seal_jax.transformer2.mixing import mix_experts
 from seal_jax.transformer2.scores import compared, verdicts
 from seal_jax.transformer2.serve import serve_batch
+from seal_jax.transformer2.task_sets import TASKS, draw_shots, load_task
 from seal_jax.transformer2.tasks import Task
 from seal_jax.transformer2.train import Trained, train_expert
 
 __all__ = [
+    "TASKS",
     "Attempt",
     "Classifier",
     "Dispatched",
@@ -33,11 +35,13 @@ __all__ = [
     "classify",
     "compared",
     "dispatch",
+    "draw_shots",
     "expert_bank",
     "few_shot",
     "list_library",
     "load_expert",
     "load_library",
+    "load_task",
     "make_expert",
     "mix_experts",
     "random_search",

@@ -114,7 +114,12 @@ def _check_labels(labels: Any) -> None:
 
 
 def request(problem: Problem) -> str:
-    """What a problem asks, as text: its prompt, or what its user turns say. System turns would give the task away."""
+    """What a problem asks, as text: its `meta["question"]`, else its prompt, or what its user turns say.
+
+    System turns, and what a task's prompt asks for beside the question, would give the task away.
+    """
+    if isinstance(problem.meta.get("question"), str):
+        return problem.meta["question"]
     if isinstance(problem.prompt, str):
         return problem.prompt
     return "\n\n".join(turn["content"] for turn in problem.prompt if turn["role"] == "user")

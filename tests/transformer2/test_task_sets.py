@@ -10,6 +10,7 @@ import transformers
 import seal_jax
 from seal_jax.evaluation.code_execution import Limits
 from seal_jax.transformer2 import task_sets
+from seal_jax.transformer2.classify import request
 from seal_jax.transformer2.task_sets import TASKS, draw_shots, load_task
 from seal_jax.transformer2.tasks import Task, grade_all
 
@@ -217,3 +218,10 @@ def test_what_does_not_work(sources, tmp_path):
         load_task("gsm8k", {"train": sources / "gsm8k" / "train.jsonl"})
     with pytest.raises(ValueError, match="the chat form needs tokenizer="):
         load_task("gsm8k", sources / "gsm8k", form="chat")
+
+
+def test_what_is_sorted_is_the_question_alone(sources, tokenizer):
+    """What a prompt asks for beside the question, as a box or a block of code, would give the task away."""
+    for name in TASKS:
+        problem = load_task(name, sources / name, tokenizer=tokenizer).test[0]
+        assert request(problem) == problem.meta["question"] != problem.prompt
