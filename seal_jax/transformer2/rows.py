@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seal_jax.data.packing import STEP_BUCKETS, portions
-from seal_jax.data.packing import bucket as bucket_of
+from seal_jax.data.packing import bucket, portions
 
-BUCKETS = tuple(b for b in STEP_BUCKETS if b >= 8)
+LENGTHS = tuple(k * 2**n for n in range(2, 18) for k in (4, 5, 6, 7))  # 16, 20, 24, 28, 32, 40, 48, 56, 64, ...
+COMPLETIONS = tuple(8 * 2**n for n in range(15))
 
 
 class Row(NamedTuple):
@@ -28,39 +28,45 @@ class Row(NamedTuple):
 
 
 class Part(NamedTuple):
-    """R rows as arrays: the prompt ends and the completion begins at the same column of every row.
+    """R rows as arrays, padded on the right.
 
-    tokens int32 and mask bool `[R, P + C]`, prompts padded on their left and completions on their right; targets bool
-    `[R, C]`; weight and divergence float32 `[R]`. A row of padding has no True and zeros.
+    tokens int32 and mask bool `[R, T]`; following int32 and targets bool `[R, C]`: the tokens of the completion and
+    which of them are there; columns int32 `[R, C]`: where in T each of them is predicted, one before its own place;
+    weight and divergence float32 `[R]`. A row of padding has no True and zeros.
     """
 
     tokens: np.ndarray
     mask: np.ndarray
+    following: np.ndarray
     targets: np.ndarray
+    columns: np.ndarray
     weight: np.ndarray
     divergence: np.ndarray
 
 
 def parts(rows: Sequence[Row], at_once: int, multiple: int = 1) -> Iterator[Part]:
-    """The rows in micro-batches of `at_once`, short completions first; R is a multiple of `multiple`.
+    """The rows in micro-batches of `at_once`, short ones first; R is a multiple of `multiple`.
 
-    P is that of the longest prompt and C that of the longest completion of the micro-batch, both rounded up to
-    `BUCKETS`: prompts of a task are much alike, and completions are not.
+    T and C are those of the longest row and completion of a micro-batch, rounded up to `LENGTHS` and `COMPLETIONS`:
+    what all layers compute in small steps, what has logits in large ones, so that there are few programs.
     """
-    order = sorted(range(len(rows)), key=lambda i: (len(rows[i].completion), i))
-    before = bucket_of(max((len(row.prompt) for row in rows), default=1), BUCKETS)
+    order = sorted(range(len(rows)), key=lambda i: (len(rows[i].prompt) + len(rows[i].completion), i))
     for size, chosen in portions(order, at_once, multiple):
-        yield _part([rows[i] for i in chosen], size, before)
+        yield _part([rows[i] for i in chosen], size)
 
 
-def _part(rows: Sequence[Row], size: int, before: int) -> Part:
-    after = bucket_of(max(len(row.completion) for row in rows), BUCKETS)
-    tokens = np.zeros((size, before + after), np.int32)
-    mask = np.zeros((size, before + after), bool)
+def _part(rows: Sequence[Row], size: int) -> Part:
+    length = bucket(max(len(row.prompt) + len(row.completion) for row in rows), LENGTHS)
+    width = bucket(max(len(row.completion) for row in rows), COMPLETIONS)
+    tokens, mask = np.zeros((size, length), np.int32), np.zeros((size, length), bool)
+    following, targets = np.zeros((size, width), np.int32), np.zeros((size, width), bool)
+    columns = np.zeros((size, width), np.int32)
     weight, divergence = np.zeros(size, np.float32), np.zeros(size, np.float32)
     for i, row in enumerate(rows):
-        real = slice(before - len(row.prompt), before + len(row.completion))
-        tokens[i, real] = [*row.prompt, *row.completion]
-        mask[i, real] = True
+        start, count = len(row.prompt), len(row.completion)
+        tokens[i, : start + count] = [*row.prompt, *row.completion]
+        mask[i, : start + count] = True
+        following[i, :count], targets[i, :count] = row.completion, True
+        columns[i, :count] = np.arange(start - 1, start - 1 + count)
         weight[i], divergence[i] = row.weight, row.divergence
-    return Part(tokens, mask, mask[:, before:].copy(), weight, divergence)
+    return Part(tokens, mask, following, targets, columns, weight, divergence)

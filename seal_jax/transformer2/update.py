@@ -174,8 +174,7 @@ def objective(
     """
     hidden = _before_targets(policy, part, program)
     reference = jax.lax.stop_gradient(_before_targets(params, part, program)) if program.direction else hidden
-    following = part.tokens[:, -part.targets.shape[1] :]
-    log_probs, divergence = _by_columns(policy, params, hidden, reference, following, program)
+    log_probs, divergence = _by_columns(policy, params, hidden, reference, part.following, program)
     log_probs, divergence = (jnp.where(part.targets, x, 0.0) for x in (log_probs, divergence))
     loss = (part.divergence * divergence.sum(-1) - part.weight * log_probs.sum(-1)).sum()
     return loss, (part.targets.sum(dtype=jnp.float32), log_probs.sum(), divergence.sum())
@@ -184,7 +183,7 @@ def objective(
 def _before_targets(params: models.Params, part: Any, program: Program) -> jax.Array:
     """Hidden states `[R, C, D]` of the columns that predict the completion."""
     hidden = models.hidden_states(params, program.config, part.tokens, part.mask, remat=program.remat)
-    return hidden[:, -part.targets.shape[1] - 1 : -1]
+    return jnp.take_along_axis(hidden, part.columns[..., None], axis=1)
 
 
 def _by_columns(

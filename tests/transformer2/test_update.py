@@ -70,27 +70,22 @@ def divergence(new, old, tokens, direction, estimate):
     return ratio - 1 - np.log(ratio) if direction == "reverse" else ratio * np.log(ratio) - ratio + 1
 
 
-@pytest.mark.parametrize("direction", [None, "forward", "reverse"])
-@pytest.mark.parametrize("estimate", ["exact", "sampled"])
-def test_loss_against_numpy(params, factors, expert, rows, by_row, direction, estimate):
-    if direction is None and estimate == "sampled":
-        direction, chunk = "forward", 3  # and the columns in parts
-    else:
-        chunk = None
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize(("estimate", "chunk"), [("exact", None), ("sampled", 3)])
+def test_loss_against_numpy(params, factors, expert, rows, by_row, direction, estimate, chunk):
     program = Program(CONFIG, direction=direction, estimate=estimate, chunk=chunk)
     _, metrics = update(params, begin(expert, program), rows, HYPER, program, factors=factors)
     loss, total, kl = 0.0, 0.0, 0.0
     for row, (new, old) in zip(rows, by_row):
         chosen = sum(new[t, token] for t, token in enumerate(row.completion))
-        far = divergence(new, old, row.completion, direction, estimate).sum() if direction else 0.0
+        far = divergence(new, old, row.completion, direction, estimate).sum()
         loss += row.divergence * far - row.weight * chosen
         total, kl = total + chosen, kl + far
     targets = sum(len(row.completion) for row in rows)
     assert metrics["targets"] == targets
     assert metrics["loss"] == pytest.approx(loss, rel=1e-4)
     assert metrics["log_likelihood"] == pytest.approx(total / targets, rel=1e-4)
-    assert ("divergence" in metrics) == (direction is not None)
-    assert metrics.get("divergence", 0.0) == pytest.approx(kl / targets, rel=1e-4)
+    assert metrics["divergence"] == pytest.approx(kl / targets, rel=1e-4)
 
 
 def test_two_tokens_by_hand():
@@ -217,43 +212,53 @@ def test_no_rows_change_nothing(params, factors, expert):
 
 
 class TestMemory:
-    """What the compiled programs hold beside their arguments, at a size where weights are what counts."""
+    """What the compiled programs hold beside their arguments, at a size where weights are what counts. Shapes only."""
 
-    config = models.Config("llama", 16, 128, 1024, 2, 2, 2, 64, 64)
+    config = models.Config("llama", 16, 2048, 8192, 2, 16, 16, 128, 64)
 
     @pytest.fixture(scope="class")
     def found(self):
         config = self.config
-        stacked = models.init(jax.random.key(0), config)
-        params, factors = models.unroll(stacked), adapters.svf.factor(stacked)
-        expert, cut = adapters.svf.init(jax.random.key(1), factors), layered(factors, config)
+        stacked = jax.eval_shape(lambda: models.init(jax.random.key(0), config))
+        params, factors = jax.eval_shape(models.unroll, stacked), jax.eval_shape(_factors, stacked)
+        expert = jax.eval_shape(lambda f: adapters.svf.init(jax.random.key(1), f), factors)
+        cut = jax.eval_shape(lambda f: layered(f, config), factors)
         [part] = parts([Row([1, 2, 3], [4, 5], 1.0, 1.0)], 1)
 
-        def temporary(adapter, factors, attach_fn):
+        def update_of(adapter, factors, attach_fn):
             program = Program(config, attach_fn, direction="forward")
             zeros = jax.eval_shape(lambda a: _zeros(a, program=program), adapter)
             lowered = add_gradients.lower(params, factors, adapter, part, zeros, program=program)
             return lowered.compile().memory_analysis()
 
-        def forward(adapter, factors):
+        def forward(params, factors, adapter):
             program = Program(config, direction="forward")
-            run = jax.jit(lambda p, f, a: objective(program.attach_fn(p, a, f), p, part, program)[0])
-            return run.lower(params, factors, adapter).compile().memory_analysis()
+            return objective(program.attach_fn(params, adapter, factors), params, part, program)[0]
 
-        weights = sum(x.nbytes for x in jax.tree.leaves(params))
         return {
-            "weights": weights,
-            "forward": forward(expert, cut),
-            "svf": temporary(expert, cut, Attach()),
-            "full": temporary(stacked, None, training.full_parameters),
+            "weights": sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params)),
+            "forward": jax.jit(forward).lower(params, cut, expert).compile().memory_analysis(),
+            "svf": update_of(expert, cut, Attach()),
+            "full": update_of(stacked, None, training.full_parameters),
         }
 
     def test_no_dense_gradient_is_kept(self, found):
         more = found["svf"].temp_size_in_bytes - found["forward"].temp_size_in_bytes
         assert more < 0.05 * found["weights"]
-        assert found["svf"].output_size_in_bytes < 0.05 * found["weights"]
+        assert found["svf"].output_size_in_bytes < 0.001 * found["weights"]
 
     def test_all_weights_would_show(self, found):
         """The same measure sees the gradients of full fine-tuning, in temporaries and in what is handed on."""
         full = found["full"].temp_size_in_bytes + found["full"].output_size_in_bytes
         assert full - found["forward"].temp_size_in_bytes > 0.9 * found["weights"]
+
+
+def _factors(params):
+    """The shapes of `svf.factor`, which works on arrays."""
+    found = {}
+    for path, kernel in adapters.select(params, ("mlp",)).items():
+        layers, fan_in, fan_out = kernel.shape
+        k = min(fan_in, fan_out)
+        shapes = {"u": (layers, fan_in, k), "s": (layers, k), "vt": (layers, k, fan_out)}
+        found[path] = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+    return found
