@@ -19,6 +19,9 @@ NOT_SETTINGS = (
     "endpoint_key_variable",
     "endpoint_retries",
     "endpoint_timeout",
+    "reinforce.micro_batch",
+    "reinforce.remat",
+    "reinforce.rows",
     "settings.answering.endpoint.cache",
     "settings.answering.endpoint.concurrency",
     "settings.answering.endpoint.key_variable",
@@ -32,6 +35,9 @@ NOT_SETTINGS = (
     "settings.prediction.rows",
     "settings.ttt.at_once",
     "settings.ttt.remat",
+    "supervised.micro_batch",
+    "supervised.remat",
+    "supervised.rows",
 )
 """Fields, dotted, that change no number by more than rounding, so they may differ when a run is resumed."""
 
