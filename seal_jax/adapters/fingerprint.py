@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import DictKey, SequenceKey
 
@@ -18,13 +19,13 @@ from seal_jax.runtime.distributed import host
 THREADS = 8
 
 
-def fingerprint(params: Any, paths: Iterable[str] | None = None) -> str:
+def fingerprint(params: Any, paths: Iterable[str] | None = None, dtype: Any = None) -> str:
     """32 hexadecimal digits of the names, shapes, dtypes and bytes of parameters, or of those at `paths`.
 
     The same for stacked and unrolled parameters, on any mesh and in every process (all of which have to call). Two
-    models differ in it if any bit of a weight does; the same weights in another dtype do. A few layers of one array at
-    a time are brought to the host. Raises ValueError for a path that is not there, and for parameters that are adapted:
-    `materialize` them, or take the base.
+    models differ in it if any bit of a weight does; the same weights in another dtype do. dtype: round what is floating
+    to it first, so that they do not. A few layers of one array at a time are brought to the host. Raises ValueError for
+    a path that is not there, and for parameters that are adapted: `materialize` them, or take the base.
     """
     leaves = _by_path(params)
     wanted = sorted(leaves if paths is None else set(paths))
@@ -34,12 +35,17 @@ def fingerprint(params: Any, paths: Iterable[str] | None = None) -> str:
     with ThreadPoolExecutor(THREADS) as pool:
         for path in wanted:
             parts = leaves[path]
-            whole.update(f"{path} {len(parts)} {tuple(parts[0].shape)} {parts[0].dtype}\n".encode())
+            first_part = _rounded(parts[0], dtype)
+            whole.update(f"{path} {len(parts)} {tuple(first_part.shape)} {first_part.dtype}\n".encode())
             for first in range(0, len(parts), THREADS):
-                some = [host(parts[i]) for i in range(first, min(first + THREADS, len(parts)))]
+                some = [host(_rounded(parts[i], dtype)) for i in range(first, min(first + THREADS, len(parts)))]
                 for digest in pool.map(_digest, some):
                     whole.update(digest)
     return whole.hexdigest()[:32]
+
+
+def _rounded(x: Any, dtype: Any) -> Any:
+    return x if dtype is None or not jnp.issubdtype(x.dtype, jnp.floating) else x.astype(dtype)
 
 
 def _digest(x: np.ndarray) -> bytes:

@@ -40,7 +40,7 @@ def expert(params, factors):
 def test_a_base_has_one_fingerprint_in_either_precision(params):
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
     found = base_fingerprint(params)
-    assert len(found) == 64
+    assert len(found) == 32
     assert base_fingerprint(half) == found
     assert base_fingerprint(jax.tree.map(lambda x: x.astype(jnp.float32), half)) == found
 
@@ -59,7 +59,7 @@ def test_another_value_name_or_shape_is_another_base(params):
         swap({"up_proj": {"kernel": kernel.at[1, 2, 3].multiply(1.01)}}),
         swap({"up_proj": {"kernel": kernel.swapaxes(1, 2)}}),
         swap({"up_proj": {"kernel": kernel, "bias": jnp.zeros((2, 48))}}),
-        swap({"up_proj": {"weight": kernel}}),
+        swap({"up": {"kernel": kernel}}),
         fresh(1),
     ]
     found = [base_fingerprint(tree) for tree in (params, *others)]
@@ -68,7 +68,7 @@ def test_another_value_name_or_shape_is_another_base(params):
 
 def test_what_an_expert_says_of_itself(expert, params):
     assert kind_of(expert) == "raw"
-    assert expert.meta.targets == ("up_proj", "down_proj")
+    assert set(expert.meta.targets) == {"up_proj", "down_proj"}
     assert expert.meta.shapes == {UP: (2, 32, 48), "layers/mlp/down_proj/kernel": (2, 48, 32)}
     assert (expert.meta.seed, expert.meta.score, expert.meta.base) == (3, 0.5, base_fingerprint(params))
     assert make_expert(expert.adapter, params, task="t", base="known", score=float("nan")).meta.score is None
@@ -98,7 +98,7 @@ def test_a_tree_that_is_no_decoder():
         (lambda a, m: ({UP: {"raw": a[UP]["raw"], "z": a[UP]["raw"]}}, m), r"found: \[raw, z\]"),
         (lambda a, m: ({**a, UP: {"z": a[UP]["raw"]}}, m), "found: raw, z"),
         (lambda a, m: (a, {**m, "compose": "summed"}), "compose='summed' is not one of scaled, plain"),
-        (lambda a, m: (a, {**m, "targets": ("attention",)}), f"{UP} is none of its targets, attention"),
+        (lambda a, m: (a, {**m, "targets": ("attention",)}), "_proj/kernel is none of its targets, attention"),
         (lambda a, m: ({UP: a[UP]}, m), "only one of them has layers/mlp/down_proj/kernel"),
         (lambda a, m: ({**a, UP: {"raw": a[UP]["raw"].at[0, 1].set(jnp.nan)}}, m), "raw has NaN or inf"),
         (lambda a, m: ({**a, UP: {"raw": a[UP]["raw"].at[0, 1].set(-jnp.inf)}}, m), "raw has NaN or inf"),
@@ -139,8 +139,8 @@ def test_another_base_is_refused_with_both_fingerprints(expert):
     ("config", "fits", "message"),
     [
         (dataclasses.replace(CONFIG, intermediate_size=80), True, ""),  # 32 singular values all the same
-        (dataclasses.replace(CONFIG, num_layers=3), False, r"\(2, 32, 48\) and is \(3, 32, 48\)"),
-        (dataclasses.replace(CONFIG, intermediate_size=24), False, r"was a kernel \(2, 32, 48\) and is \(2, 32, 24\)"),
+        (dataclasses.replace(CONFIG, num_layers=3), False, r"was a kernel \(2, .* and is \(3, "),
+        (dataclasses.replace(CONFIG, intermediate_size=24), False, r"was a kernel \(2, .*48.* and is \(2, .*24"),
     ],
 )
 def test_transfer_is_where_the_singular_values_are_as_many(expert, config, fits, message):
