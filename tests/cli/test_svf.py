@@ -194,6 +194,11 @@ def _texts(model, problem):
             ["train", "--task", "skills:sums", "--data", "x.json"],
             "skills:sums: a world's problems and prompts are its own",
         ),
+        (["train", "--task", "sums"], "there is no task 'sums'; there are gsm8k, math,"),
+        (
+            ["train", "--task", "gsm8k", "--data", "{rows}"],
+            "rows.jsonl: line 1: missing key 'answer'",
+        ),
         (["train", "--task", "skills:sums", "--svf.rank", "0"], "--svf.rank 0: use 1 or more"),
         (["train"], "give --task NAME, or --sort LABEL=TASK for each label"),
         (["train", "--sort", "sums"], "--sort sums: expected LABEL=TASK, as in math=gsm8k"),
@@ -235,8 +240,9 @@ def test_bad_input_is_one_line(trained, tmp_path, capsys, argv, message):
     save_expert(tmp_path / "stranger.safetensors", expert._replace(meta=expert.meta._replace(base="f" * 64)))
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "a", "expert": "who"}\n')
     (tmp_path / "bad.jsonl").write_text('{"prompt": "a", "expert": 3}\n')
+    (tmp_path / "rows.jsonl").write_text('{"question": "How many?"}\n')
     places = {n: str(tmp_path / f"{n}.safetensors") for n in ("short", "base", "stranger")}
-    places |= {n: str(tmp_path / f"{n}.jsonl") for n in ("prompts", "bad")}
+    places |= {n: str(tmp_path / f"{n}.jsonl") for n in ("prompts", "bad", "rows")}
     places |= {"empty": str(tmp_path / "empty"), "library": str(trained)}
     out = [] if argv[0] == "serve-batch" else ["--out", str(tmp_path / "out")]
     assert main(["svf", argv[0], *MODEL, *[a.format(**places) for a in argv[1:]], *out]) == 2
