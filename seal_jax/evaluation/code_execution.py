@@ -7,17 +7,18 @@ What holds a program, and how (Linux 5.13 or later on x86-64 or aarch64; root, a
 - processes and threads: seccomp refuses to make any, so nothing is left behind and there is one process to limit.
   network: seccomp refuses sockets. Signals, other processes' memory and limits, modes, owners: seccomp again.
 - files: Landlock lets it read the interpreter's own libraries and write plain files in an empty scratch folder. Other
-  processes' environments, the user's files and `/proc` are out of reach; its own environment is empty.
+  processes' environments, the user's files and `/proc` are out of reach; its own environment has a fixed hash seed,
+  so that a grade is the same each time, and nothing of its parent's.
 - powers of root are given up; when this process dies, so does the program.
 
 Without Landlock (older kernels, gVisor) seccomp still refuses every change of a file, and reading is not held; without
-seccomp nothing but the limits is. Then `run_programs` refuses, until `unguarded` names what may be missing.
+seccomp nothing but reading is. Then `run_programs` refuses, until `unguarded` names what may be missing.
 
 What a pass means: the program and then its checks ran to their ends, in this order, in the same names. A program that
-exits, prints, replaces builtins or registers exit functions does not pass by that. The checks run in the same
-interpreter, though, so that a program written to cheat still can: by returning objects that equal everything, by
-shadowing a name the checks use, by reading the checks from the frames above it, or by speaking the child's protocol
-through its descriptors. What it cannot do is to reach out of its process.
+exits, prints, replaces builtins, registers exit functions or returns what equals everything does not pass by that. The
+checks run in the same interpreter, though, so that a program written to cheat still can: by returning objects that are
+near everything (only `==` is guarded), by shadowing a name the checks use, by reading the checks from the frames above
+it, or by speaking the child's protocol through its descriptors. What it cannot do is to reach out of its process.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import functools
 import os
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +37,7 @@ from typing import NamedTuple
 from seal_jax.evaluation.sandbox import process
 from seal_jax.evaluation.sandbox.confinement import GUARDS
 
-STATUSES = ("passed", "failed", "timeout", "crashed", "error")
+_WORKERS = 32
 
 
 class Program(NamedTuple):
@@ -90,7 +92,7 @@ def run_programs(
     workers: int | None = None,
     unguarded: Collection[str] = (),
 ) -> list[Outcome]:
-    """What comes of each program, in order; `workers` (as many as processors by default) at a time.
+    """What comes of each program, in order; `workers` at a time (by default as there are processors, up to 32).
 
     unguarded: guards (of GUARDS) that may be missing on this machine, with its risk to you. Whatever a program does
     is an outcome and never an exception. Raises UnguardedError before any runs, and ValueError for an unknown guard.
@@ -99,7 +101,7 @@ def run_programs(
     limits = limits or Limits()
     if not programs:
         return []
-    with ThreadPoolExecutor(min(workers or os.cpu_count() or 1, len(programs))) as pool:
+    with ThreadPoolExecutor(min(workers or min(len(os.sched_getaffinity(0)), _WORKERS), len(programs))) as pool:
         return list(pool.map(lambda program: _outcome(program, limits, unguarded), programs))
 
 
@@ -125,6 +127,10 @@ def missing_guards() -> tuple[str, ...]:
 def _require(unguarded: frozenset[str]) -> None:
     if unknown := unguarded - set(GUARDS):
         raise ValueError(f"unknown guards {sorted(unknown)}; there are {', '.join(GUARDS)}")
+    if sys.platform != "linux":
+        raise UnguardedError(
+            f"programs run on Linux alone, which has what it takes to hold them, not on {sys.platform}"
+        )
     lacking = [guard for guard in missing_guards() if guard not in unguarded]
     if lacking:
         raise UnguardedError(

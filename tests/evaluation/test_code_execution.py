@@ -212,6 +212,35 @@ def test_programs_that_work_pass():
     assert {name: (o.status, o.reason) for name, o in done.items()} == dict.fromkeys(good, ("passed", ""))
 
 
+EQUALS = """
+class Any(int):
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    __hash__ = int.__hash__
+class Pair:
+    def __init__(self, a): self.a = a
+    def __eq__(self, other): return self.a == other.a
+"""
+COMPARED = {
+    "Any() == 5": False,
+    "5 == Any()": False,
+    "[1, Any()] == [1, 2]": False,
+    "{'a': (Any(),)} == {'a': (2,)}": False,
+    "Pair(1) == Pair(1)": True,
+    "[Pair(1)] == [Pair(1)]": True,
+    "Pair(1) == Pair(2)": False,
+    "[1, 2.0, 'x', None] == [1, 2, 'x', None]": True,
+    "__import__('fractions').Fraction(1, 2) == 0.5": True,
+    "(__import__('numpy').ones(2) == 1).all()": True,
+    "1 == 1 == 1": True,
+}
+
+
+def test_what_equals_everything_equals_no_plain_value():
+    done = run_programs([Program(EQUALS, f"assert {compared}") for compared in COMPARED])
+    assert {c: o.status == "passed" for c, o in zip(COMPARED, done)} == COMPARED, done
+
+
 def test_runs_are_alike_and_what_is_printed_is_kept():
     program = Program("print({'a', 'b', 'c'}, hash('x'))\nimport sys\nprint('to stderr', file=sys.stderr)", "assert 1")
     first, second = run_programs([program, program])

@@ -3,6 +3,8 @@
 from fractions import Fraction
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seal_jax.data.boxed import last_boxed
 from seal_jax.evaluation import latex
@@ -223,3 +225,37 @@ def test_normalizing_twice_changes_nothing_and_nothing_raises(text):
     once = latex.normalize(text)
     assert latex.normalize(once) == once
     value(once)
+
+
+def _expressions():
+    """(LaTeX, value) of random arithmetic; the oracle is Python's own on fractions, built beside the text."""
+    numbers = st.integers(0, 99).map(lambda n: (str(n), Fraction(n)))
+
+    def grown(inner):
+        two = st.tuples(inner, inner)
+        return st.one_of(
+            two.map(lambda p: (f"{p[0][0]} + {p[1][0]}", p[0][1] + p[1][1])),
+            two.map(lambda p: (f"{p[0][0]} - \\left({p[1][0]}\\right)", p[0][1] - p[1][1])),
+            two.map(lambda p: (f"({p[0][0]}) \\cdot ({p[1][0]})", p[0][1] * p[1][1])),
+            two.filter(lambda p: p[1][1]).map(lambda p: (f"\\frac{{{p[0][0]}}}{{{p[1][0]}}}", p[0][1] / p[1][1])),
+            two.filter(lambda p: p[1][1]).map(lambda p: (f"({p[0][0]})/({p[1][0]})", p[0][1] / p[1][1])),
+            inner.map(lambda e: (f"-({e[0]})", -e[1])),
+            inner.map(lambda e: (f"({e[0]})^2", e[1] ** 2)),
+            inner.map(lambda e: (f"\\sqrt{{({e[0]})^{{2}}}}", abs(e[1]))),
+        )
+
+    return st.recursive(numbers, grown, max_leaves=8)
+
+
+@settings(max_examples=150, deadline=None)
+@given(_expressions())
+def test_values_are_those_of_arithmetic(expression):
+    text, right = expression
+    found = value(latex.normalize(text))
+    if len(text) <= latex.LONGEST and isinstance(found, Fraction):
+        assert found == right
+        plain = str(right.numerator) if right.denominator == 1 else f"{right.numerator}/{right.denominator}"
+        assert latex.equal(text, plain)
+        assert not latex.equal(text, str(right.numerator + 1 + right.denominator))
+    else:
+        assert found == pytest.approx(float(right), rel=1e-6)

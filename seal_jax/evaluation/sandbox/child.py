@@ -13,6 +13,8 @@ import sys
 import types
 from typing import Any
 
+from seal_jax.evaluation.sandbox import comparing, confinement
+
 _REASON = 500  # characters of an error that are reported
 
 
@@ -44,8 +46,6 @@ def main() -> None:
 
 def _confine(job: dict[str, Any]) -> list[str]:
     """The guards that are missing and needed; an error in putting one up is a missing one with the error's text."""
-    from seal_jax.evaluation.sandbox import confinement
-
     os.chdir(job["scratch"])
     try:
         guards = confinement.confine(job["scratch"], job["limits"], job["parent"])
@@ -62,8 +62,9 @@ def _run(code: str, checks: str) -> BaseException | None:
     module = types.ModuleType("solution")
     sys.modules["solution"] = module  # where dataclasses and others look a class's module up
     try:
-        second = compiled(checks, "<checks>", "exec", dont_inherit=True)
+        second, names = comparing.compiled(checks, "<program>")
         execute(compiled(code, "<program>", "exec", dont_inherit=True), module.__dict__)
+        module.__dict__.update(names)
         settrace(None)
         setprofile(None)
         execute(second, module.__dict__)

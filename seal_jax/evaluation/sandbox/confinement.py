@@ -35,8 +35,6 @@ def confine(scratch: str, limits: dict[str, Any], parent: int) -> list[str]:
     limits: fields of `code_execution.Limits`. parent: the pid that must be alive for this process to be.
     """
     _limit(limits)
-    if sys.platform != "linux":
-        return []
     _drop_capabilities()
     _die_with(parent)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
