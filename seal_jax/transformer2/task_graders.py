@@ -59,22 +59,22 @@ class Programs:
         return [None if outcome.status == "error" else outcome.status == "passed" for outcome in outcomes]
 
 
-def assertions(rules: str, limits: Limits | None, unguarded: Sequence[str], fenced: bool) -> Programs:
-    """The completion's program passes all assertions of the problem (MBPP)."""
+def assertions(rules: str, limits: Limits | None, unguarded: Sequence[str]) -> Programs:
+    """The program that the completion begins with passes all assertions of the problem (MBPP)."""
 
     def program(problem: Problem, completion: str) -> Program:
         name = function_under_test(problem.answer, problem.solution or "")
-        code = code_of(completion, fenced, rules)
+        code = code_of(completion, True, rules)
         return mbpp_program(sanitized(code, name) if name else code, problem.answer, problem.meta["setup"])
 
     return Programs(program, limits or Limits(), unguarded)
 
 
-def completed(rules: str, limits: Limits | None, unguarded: Sequence[str], fenced: bool) -> Programs:
+def completed(rules: str, limits: Limits | None, unguarded: Sequence[str]) -> Programs:
     """The function that the completion writes, or completes, passes the problem's `check` (HumanEval)."""
 
     def program(problem: Problem, completion: str) -> Program:
-        code, entry = code_of(completion, fenced, rules), problem.meta["entry_point"]
+        code, entry = code_of(completion, True, rules), problem.meta["entry_point"]
         whole = humaneval_program(problem.meta["prompt"], code, problem.answer, entry)
         return whole._replace(code=sanitized(whole.code, entry))
 

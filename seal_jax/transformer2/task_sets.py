@@ -34,7 +34,7 @@ class TaskSet:
     """How a benchmark becomes a task.
 
     load: its problems by split, from a source or, without one, from the hub. split: train, validation and test of
-    them, by seed. grade: `(rules, limits, unguarded, fenced) -> grade`. template: its name; fields: what it has to use.
+    them, by seed. grade: `(rules, limits, unguarded) -> grade`. template: its name; fields: what it has to use.
     base_stop: strings that end a base model's completion. fenced: the forms in which the answer is a program in a
     fence that the prompt opens. longest: tokens of a completion.
     """
@@ -148,8 +148,8 @@ def load_task(
         split: [p._replace(prompt=prompt(p), solution=_solution(p, fenced)) for p in problems]
         for split, problems in task.split(splits, split_seed).items()
     }
-    stop = (*(() if chat else task.base_stop), *(("```",) if fenced else ()))
-    return Task(name, **divided, grade=task.grade(rules, limits, unguarded, fenced),
+    stop = (*(() if chat else task.base_stop), *(("\n```",) if fenced else ()))
+    return Task(name, **divided, grade=task.grade(rules, limits, unguarded),
                 max_new_tokens=max_new_tokens or task.longest, stop=stop)  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def test_prompts_of_both_forms(sources, tokenizer):
         assert chat.test[1].prompt != base.test[1].prompt
         fenced = name in ("mbpp", "humaneval")
         assert chat.test[1].prompt.endswith("```python\n") == fenced
-        assert chat.stop == (("```",) if fenced else ())
+        assert chat.stop == (("\n```",) if fenced else ())
         assert base.stop
     assert load_task("humaneval", sources / "humaneval").test[1].prompt == row("humaneval", 1)["prompt"]
     mbpp = load_task("mbpp", sources / "mbpp").test[0]
@@ -157,10 +157,11 @@ def test_programs_are_graded(sources, tokenizer):
             (problem, "    return x + 3"),
             (problem, "    return x + 3\n\nprint(f3(\n"),
             (problem, "def f3(x):\n    return math.floor(x + 3)\n"),
+            (problem, "    return x + 3\n```\nWords.\n```python\nf3(1)\n```"),
             (problem, "    return x + 4"),
             (problem, "    pass"),
         ]
-        assert grade_all(task.grade, pairs) == [True, True, True, True, False, False], form
+        assert grade_all(task.grade, pairs) == [True, True, True, True, True, False, False], form
     assert task.grade(problem, problem.solution) is True
     assert grade_all(lambda p, c: None, [(first, "x")]) == [None]
 
