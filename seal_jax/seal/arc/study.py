@@ -23,6 +23,8 @@ from seal_jax.seal.arc.texts import Texts
 from seal_jax.seal.arc.trials import Trial, ask, run_trials
 
 EVALUATION_SEED = 2_000
+AGAIN = 1_000_000
+"""Added to the seed of a round's edits for each earlier round that held any of its tasks."""
 ORACLE = EditConfig(("basic", "size", "chain", "repeat"), STRATEGIES[1], 1e-4, 2)
 """The fixed configuration of the released test-time training, with which its tasks were found to be solvable."""
 
@@ -48,8 +50,10 @@ def study(
     from its weights, after so many rounds; "oracle": by one given edit.
     With `controls` "random_configs": by valid edits drawn without a model; "last_edits_first_model": the last policy's
     edits train the untrained model.
-    Also "differences" between them, paired by task, the reports of the rounds, and seconds by stage. Raises ValueError
-    for tasks that are in two of the sets, or whose prompts do not fit the context.
+    Also "differences" between them, paired by task, the reports of the rounds, and seconds by stage. A round that left
+    the policy as it was has the evaluation of the round before. Rounds may hold the same tasks; their edits are then
+    drawn with other seeds. Raises ValueError for tasks that are in a round and in `test`, or whose prompts do not fit
+    the context.
     """
     _check_disjoint(train, test)
     found: dict[str, Evaluation] = {
@@ -61,9 +65,13 @@ def study(
     found["oracle"] = evaluate(run, "evaluation/oracle", model, test, fixed, texts)
     learner, last, reports = model, first, []
     for number, tasks in enumerate(train, start=1):
-        learner, report = train_round(run, f"round_{number}", learner, tasks, texts)
+        before, shift = learner, AGAIN * _earlier(train, number - 1)
+        learner, report = train_round(run, f"round_{number}", before, tasks, texts, texts.seed + shift)
         reports.append(report)
-        last = _evaluate(run, f"round_{number}", learner, learner, test, texts, found)
+        if learner is before:
+            found[f"round_{number}"] = found[f"round_{number - 1}"]
+        else:
+            last = _evaluate(run, f"round_{number}", learner, learner, test, texts, found)
     if export:
         models.save_pretrained(export, learner.config, learner.params, learner.tokenizer)
     if controls:
@@ -71,21 +79,27 @@ def study(
         given = [[Written("", edit, []) for edit in edits] for edits in drawn]
         found["random_configs"] = evaluate(run, "evaluation/random_configs", model, test, given, texts)
     if controls and train:
-        found["last_edits_first_model"] = evaluate(run, "evaluation/last_edits_first_model", model, test, last, texts)
+        name = "last_edits_first_model"
+        trained = learner is not model
+        found[name] = evaluate(run, f"evaluation/{name}", model, test, last, texts) if trained else found["round_0"]
     return _result(run, found, reports, len(train))
 
 
 def train_round(
-    run: Run, name: str, model: models.Model, tasks: Sequence[Task], texts: Texts
+    run: Run, name: str, model: models.Model, tasks: Sequence[Task], texts: Texts, seed: int | None = None
 ) -> tuple[models.Model, dict[str, Any]]:
     """One round: write edits, try them, clone those that solved their task. Returns the new policy and a report.
+
+    seed: of the draws of edits; the seed of `texts` unless given.
 
     With `select="gained"` tasks that the policy solves without training teach it nothing: any edit solves them. Where
     no edit is left to learn from, the policy stays as it is, and the report says so ("cloned": 0). Tasks whose answers
     are not known give no reward.
     """
     settings = texts.settings
-    written = write(run, f"{name}/edits", model, tasks, texts, settings.edits.count, texts.seed)
+    written = write(
+        run, f"{name}/edits", model, tasks, texts, settings.edits.count, texts.seed if seed is None else seed
+    )
     outcomes = _tried(run, f"{name}/trials", model, policy.trials(tasks, written), texts)
     by_task = _by_task(outcomes, written)
     rewards = [[float(o["correct"] is True) for o in row] for row in by_task]
@@ -236,6 +250,11 @@ def _report(
         "tasks_with_a_choice": sum(0 < sum(row) < len(row) for row in rewards),
         "cloned": cloned,
     }
+
+
+def _earlier(rounds: Sequence[Sequence[Task]], number: int) -> int:
+    """How many rounds before `rounds[number]` hold any of its tasks."""
+    return sum(not set(rounds[number]).isdisjoint(before) for before in rounds[:number])
 
 
 def _check_disjoint(train: Sequence[Sequence[Task]], test: Sequence[Task]) -> None:
