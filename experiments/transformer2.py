@@ -1,13 +1,14 @@
 """Transformer-squared on the embedded skills world: experts, dispatch, mixtures, and experts on another base.
 
 Claim     an expert of singular values, learnt from right and wrong alone, raises every family by more than 3 paired
-          standard errors with a twentieth of the parameters of LoRA; a mixture found on ten examples answers a family
-          that no expert was trained for better than the base and than each expert
+          standard errors with a twentieth of the parameters of LoRA, which gains more; a mixture found on ten examples
+          answers a family that no expert was trained for better than the base and than each expert
 Command   python -m experiments.transformer2 --out runs/transformer2
           python -m experiments.transformer2 --seeds 0 --test 128 --out runs/transformer2_short
 Hardware  two CPU cores; resumes from --out when run again
-Expected  see docs/transformer2.md
-Last run  never
+Expected  from base 50.8, 53.5, 49.0 % to 100.0, 93.3, 85.9 (LoRA 100.0, 99.7, 96.4), paired errors 2.2; unseen 26.4 to
+          54.3 (best expert 49.3), and to 59.0 with weights for each layer, paired errors 1.9 and 2.0
+Last run  2026-11-21, 21 minutes in stages and 4 of pretraining, other work on both cores; docs/transformer2.md
 """
 
 from __future__ import annotations

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from seal_jax import __version__
+from seal_jax.cli.errors import exit_code, fail, leave
 from seal_jax.cli.options import RunOptions
 from seal_jax.cli.report import Report, show
-from seal_jax.runtime.lock import DirectoryInUseError
 
+PROGRAM = "seal-jax"
 COMMANDS: dict[str, str] = {
     "demo": "SEAL end to end on the embedded world, in minutes, with the table and the figure",
     "generate": "continue prompts with a model, and an adapter if you like",
@@ -26,9 +27,6 @@ COMMANDS: dict[str, str] = {
     "svf": "singular-value experts: train, evaluate, choose by prompt, mix, serve (svf --help lists all)",
 }
 """Commands in the order of the help, each a module of this package of the same name."""
-
-INTERRUPTED = 130  # what shells use for a process ended by Ctrl-C
-PIPE_CLOSED = 141  # and for one whose output nobody reads any more
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,20 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[0] not in COMMANDS:
         close = difflib.get_close_matches(arguments[0], COMMANDS, 1)
         hint = f"; did you mean {close[0]!r}?" if close else f"; the commands are {', '.join(COMMANDS)}"
-        return _fail(f"there is no command {arguments[0]!r}{hint}")
+        return fail(f"there is no command {arguments[0]!r}{hint}", PROGRAM)
     return _run(arguments[0], arguments[1:])
 
 
 def console() -> None:
     """The entry point of the installed command: `main`, then the end of the process with its exit code."""
     quiet_libtpu()
-    code = main()
-    if code == INTERRUPTED:
-        # Threads of XLA that are still at work crash while the interpreter is taken down.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    leave(main())
 
 
 def quiet_libtpu() -> None:
@@ -81,21 +73,13 @@ def _run(name: str, arguments: list[str]) -> int:
 
     module = importlib.import_module(f"seal_jax.cli.{name}")
     command = None
-    try:
+
+    def work() -> None:
+        nonlocal command
         command = parser.parse(module.Command, name, COMMANDS[name], arguments)
         show(_call(command), command.json)
-    except BrokenPipeError:  # the reader of a pipe, `| head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return PIPE_CLOSED
-    except (ValueError, OSError, DirectoryInUseError) as error:
-        if os.environ.get("SEAL_JAX_DEBUG") == "1":
-            raise
-        return _fail(_message(error))
-    except KeyboardInterrupt:
-        kept = "; what was finished is kept, and the same command goes on from there"
-        _fail(f"stopped{kept if isinstance(command, RunOptions) else ''}")
-        return INTERRUPTED
-    return 0
+
+    return exit_code(work, PROGRAM, goes_on=lambda: isinstance(command, RunOptions))
 
 
 def _call(command: Any) -> Report:
@@ -107,17 +91,6 @@ def _call(command: Any) -> Report:
         command.check()
     with contextlib.redirect_stdout(sys.stderr) if command.json else contextlib.nullcontext():
         return command()
-
-
-def _message(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _fail(message: str) -> int:
-    print(f"seal-jax: error: {message}", file=sys.stderr)
-    return 2
 
 
 def _help() -> str:

@@ -47,15 +47,26 @@ def occupied(path: pathlib.Path) -> bool:
 
 
 def file_sha256(path: pathlib.Path | None) -> str | None:
-    """The SHA-256 of a file's bytes in hexadecimal; None without a file. OSError if it cannot be read."""
+    """The SHA-256 of a file's bytes in hexadecimal; None without a file. OSError if it cannot be read.
+
+    Of a directory: of the names and bytes of the files in it, in order of their names, hidden ones and folders left
+    out.
+    """
     if path is None:
         return None
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        parts = "".join(f"{file_sha256(file)}  {file.name}\n" for file in files)
+        return hashlib.sha256(parts.encode(errors="surrogateescape")).hexdigest()
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def config_of(command: RunOptions, **files: pathlib.Path | None) -> dict[str, Any]:
-    """The settings of a run: the command's arguments, as far as they have an effect, and what is in its input files."""
+    """The settings of a run: the command's arguments, as far as they have an effect, and what is in its input files.
+
+    files: by name, each a file, a directory of files, or None.
+    """
     from seal_jax.cli.arguments import without_fixed
     from seal_jax.runtime.files import to_plain
 

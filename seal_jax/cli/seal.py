@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from seal_jax.cli import seal_arc, seal_edits, seal_files, seal_sequential
-from seal_jax.cli.options import RunOptions, at_least, config_of, occupied
+from seal_jax.cli.export import check_export, claim_export
+from seal_jax.cli.options import RunOptions, at_least, config_of
 from seal_jax.cli.passages import chosen_passages, edited_passages, given_edit
 from seal_jax.cli.report import Report, finished
 from seal_jax.cli.settings import Evaluating
 from seal_jax.cli.startup import announce_seal, open_model
-from seal_jax.runtime.files import read_json, write_json
 from seal_jax.seal.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Train(RunOptions):
         super().check()
         at_least(1, passages=self.passages, rounds=self.rounds, edits=self.edits)
         at_least(0, test=self.test)
-        _check_export(self.out, self.export)
+        check_export(self.out, self.export)
 
     def __call__(self) -> Report:
         """Train the rounds, evaluate, write the table and the figure."""
@@ -59,7 +59,7 @@ class Train(RunOptions):
         from seal_jax.seal import study
 
         with Run(self.out, config_of(self, data=self.data), self.restart) as run:
-            _claim_export(self.out, self.export)
+            claim_export(self.out, self.export)
             held_out = self.test or self.passages
             chosen = chosen_passages(self.data, self.passages * self.rounds + held_out, self.seed)
             train = [chosen[held_out + i * self.passages :][: self.passages] for i in range(self.rounds)]
@@ -132,22 +132,6 @@ def _evaluate(command: Evaluate, run: Run, chosen: list[Passage], given: list[st
     pairs = [("edits", "base"), ("edits", "passage_only"), ("edits", "other_passage")]
     plain = {name: {k: v for k, v in e.items() if k != "by_passage"} for name, e in found.items()}
     return {**plain, "differences": study.differences(found, pairs), "seconds": run.seconds}
-
-
-def _check_export(out: pathlib.Path, export: pathlib.Path | None) -> None:
-    """Refuse to export over anything but what this run's directory has exported before."""
-    if export and occupied(export) and str(export.resolve()) not in _exported(out):
-        raise ValueError(f"{export} exists and is not an empty directory; choose another --export")
-
-
-def _claim_export(out: pathlib.Path, export: pathlib.Path | None) -> None:
-    """Note in the run's directory where it exports to, so that the same command may go on after the export."""
-    if export:
-        write_json(out / "export.json", sorted({*_exported(out), str(export.resolve())}))
-
-
-def _exported(out: pathlib.Path) -> list[str]:
-    return read_json(out / "export.json") if (out / "export.json").exists() else []
 
 
 Command = (

@@ -13,11 +13,21 @@ from seal_jax.adapters import Adapter, attach, check_scales
 from seal_jax.models import Params
 
 
+class Layered(NamedTuple):
+    """An adapter tree cut up: `layers[i]` holds layer i's entries (no layer axis), `rest` those outside the layers."""
+
+    rest: Adapter
+    layers: tuple[Adapter, ...]
+
+
 class Bank(NamedTuple):
-    """Adapters whose leaves have a leading axis N, and the SVF factors they share (no such axis), or None."""
+    """Adapters whose leaves have a leading axis N, and the SVF factors they share (no such axis), or None.
+
+    factors: stacked over layers, of which a program makes its own copy cut into layers; or cut up beforehand.
+    """
 
     adapters: Adapter
-    factors: Adapter | None = None
+    factors: Adapter | Layered | None = None
 
     @property
     def count(self) -> int:
@@ -25,17 +35,16 @@ class Bank(NamedTuple):
         return len(jax.tree.leaves(self.adapters)[0])
 
 
-def bank_of(adapters: Adapter, factors: Adapter | None, compose: str) -> Bank:
+def bank_of(adapters: Adapter, factors: Adapter | Layered | None, compose: str) -> Bank:
     """A bank whose SVF experts have been checked. Raises ValueError where one divides by a sum that vanishes."""
-    check_scales(adapters, factors, compose)
+    check_scales(adapters, _singular_values(factors) if isinstance(factors, Layered) else factors, compose)
     return Bank(adapters, factors)
 
 
-class Layered(NamedTuple):
-    """An adapter tree cut up: `layers[i]` holds layer i's entries (no layer axis), `rest` those outside the layers."""
-
-    rest: Adapter
-    layers: tuple[Adapter, ...]
+def _singular_values(factors: Layered) -> dict[str, dict[str, jax.Array]]:
+    """`{path: {"s" [L, k]}}`."""
+    stacked = {path: jnp.stack([layer[path]["s"] for layer in factors.layers]) for path in factors.layers[0]}
+    return {path: {"s": s} for path, s in stacked.items()} | {p: {"s": f["s"]} for p, f in factors.rest.items()}
 
 
 def cut(adapter: Adapter, layers: int, axis: int) -> Layered:

@@ -135,7 +135,8 @@ def _feeder(params: Params, bank: Bank | None, shared: Parts, program: Program) 
     if bank is None:
         return lambda tokens, cache, mask: forward(params, shared, split_rows(tokens), cache, mask)
     layers = len(params["layers"])
-    adapters, factors = cut(bank.adapters, layers, axis=1), cut(bank.factors or {}, layers, axis=0)
+    adapters, factors = cut(bank.adapters, layers, axis=1), bank.factors
+    factors = factors if isinstance(factors, Layered) else cut(factors or {}, layers, axis=0)
 
     def one(
         adapter: Layered, shared: Parts, tokens: jax.Array, cache: Cache, mask: jax.Array | None

@@ -108,13 +108,17 @@ def by_name(by_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Results of `adapted` by condition: accuracies and paired differences from the base of each seed's own rows.
 
     Problems are paired with themselves: each counts by the mean over the seeds of which it was no shot. `seeds`:
-    accuracy by seed; `weights`, `fitness`: of searches, by seed.
+    accuracy by seed; of searches `weights` and `fitness`, by seed, and `over`: what they gain over every other
+    condition, as (difference, paired standard error).
     """
     table: dict[str, Any] = {}
     for name in by_seed[0]["verdicts"]:
         table[name] = over_seeds([by_problem(by_seed, name)], by_problem(by_seed, "base"))
         table[name]["seeds"] = [sum(one["verdicts"][name]) / len(one["verdicts"][name]) for one in by_seed]
         if name in by_seed[0]["searches"]:
+            own, others = by_problem(by_seed, name), [n for n in by_seed[0]["verdicts"] if n != name]
+            pairs = {n: over_seeds([own], by_problem(by_seed, n)) for n in others}
+            table[name]["over"] = {n: (x["difference"], x["difference_stderr"]) for n, x in pairs.items()}
             table[name]["weights"] = [one["searches"][name]["weights"] for one in by_seed]
             table[name]["fitness"] = [one["searches"][name]["fitness"] for one in by_seed]
     return table

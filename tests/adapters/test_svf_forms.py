@@ -13,6 +13,7 @@ from seal_jax import generation, models
 from seal_jax.adapters import SVF, SVFComposed, SVFResidual, attach, check_scales, dot, materialize, svf
 from seal_jax.adapters.scales import scales, shifts
 from seal_jax.generation.bank import Bank, form_of, pick
+from seal_jax.generation.bank import cut as cut_up
 
 CONFIG = models.Config("llama", 48, 16, 24, 2, 2, 1, 8, 64)
 UP, DOWN = "layers/mlp/up_proj/kernel", "layers/mlp/down_proj/kernel"
@@ -134,6 +135,8 @@ def test_rows_with_other_scales_in_one_batch(params, factors):
         for row, n in enumerate(ids):
             assert out.tokens[row] == alone[n].tokens[row]
             np.testing.assert_allclose(out.logprobs[row], alone[n].logprobs[row], atol=1e-4)
+    apart = {"adapters": stacked, "factors": cut_up(factors, CONFIG.num_layers, 0)}
+    assert generation.generate(params, CONFIG, prompts, None, adapter_ids=ids, **apart, **how).tokens == out.tokens
     both = generation.generate_batch(params, CONFIG, stacked, [prompts, prompts], None, factors=factors, **how)
     assert [out.tokens for out in both] == [out.tokens for out in alone[:2]]
     assert len({str(out.tokens) for out in alone}) == 3
@@ -231,6 +234,9 @@ def test_a_sum_that_vanishes_is_an_error_with_its_place(params, factors):
     with pytest.raises(ValueError, match="in layer 1 the sum of s"):
         attach(params, {UP: {"z": z[1]}}, factors)
     how = {"adapters": bank, "factors": factors, "max_new_tokens": 2}
+    apart = {**how, "factors": cut_up(factors, CONFIG.num_layers, 0)}
+    with pytest.raises(ValueError, match="in layer 1 of adapter 1 the sum of s"):
+        generation.generate(params, CONFIG, [[3], [4]], None, adapter_ids=[0, 1], **apart)
     with pytest.raises(ValueError, match="too near zero to divide by"):
         generation.generate(params, CONFIG, [[3], [4]], None, adapter_ids=[0, 1], **how)
     with pytest.raises(ValueError, match="too near zero to divide by"):

@@ -123,7 +123,8 @@ def test_mixtures_are_the_recorded_ones(golden, form):
     assert error(materialize(mixed), golden["W_mix_sigmoid"].T) < 1e-5
     raw = alpha @ golden["expert_raws"].astype(np.float32)
     assert error(raw, golden["z_mix_rawbug"]) < 1e-5
-    assert error(materialize(composed(golden, {"z": raw}, form=form)), golden["W_mix_rawbug"].T) < 1e-5
+    # Raw values spread wider: the float32 decomposition alone, with everything after it in float64, gives 1.28e-5.
+    assert error(materialize(composed(golden, {"z": raw}, form=form)), golden["W_mix_rawbug"].T) < 3e-5
 
 
 def test_a_mixture_of_weights_is_a_mixture_of_scales(golden):
@@ -149,7 +150,7 @@ TINY = models.Config("llama", 64, 32, 80, 2, 4, 2, 8, 64)
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Parameters, the factors of their MLPs, an expert, and the logits of transformers on the composed weights."""
-    params = jax.tree.map(lambda p: 8 * p if p.ndim > 1 else p, models.init(jax.random.key(0), TINY))
+    params = jax.tree.map(lambda p: 8 * p if p.ndim > 2 else p, models.init(jax.random.key(0), TINY))
     factors = svf.factor(params, "mlp")
     expert = svf.init(jax.random.key(1), factors, mean=0.0, std=1.5)
     mlp = {path.split("/")[2]: by_the_formula(params, path, entry["raw"]) for path, entry in expert.items()}
@@ -162,20 +163,28 @@ def tiny(tmp_path_factory):
     return params, factors, expert, logits
 
 
-def by_the_formula(params, path, raw):
-    """Each layer's W', by numpy's SVD in float64."""
+def decomposed(params, path):
+    """By numpy, in float64."""
     kernel = np.asarray(params["layers"]["mlp"][path.split("/")[2]]["kernel"], np.float64)
-    u, s, vt = np.linalg.svd(kernel, full_matrices=False)
+    return dict(zip(("u", "s", "vt"), np.linalg.svd(kernel, full_matrices=False)))
+
+
+def by_the_formula(params, path, raw):
+    """Each layer's W', in float64."""
+    u, s, vt = decomposed(params, path).values()
     z = 1 / (1 + np.exp(-np.asarray(raw, np.float64)))
     return (s.sum(-1) / (s * z).sum(-1))[:, None, None] * ((u * (s * z)[:, None, :]) @ vt)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_model_is_that_of_transformers_with_composed_weights(tiny, form):
+    """To what float32 gives for the composed weights themselves, and as near as a float32 decomposition comes."""
     params, factors, expert, wanted = tiny
-    adapted = attach(params, expert, factors, form=form)
     assert error(models.forward(params, TINY, IDS), wanted) > 0.1
-    assert error(models.forward(adapted, TINY, IDS), wanted) < 2e-5
+    exact = {path: decomposed(params, path) for path in factors}
+    exact = {path: {name: jnp.asarray(x, jnp.float32) for name, x in f.items()} for path, f in exact.items()}
+    for found, most in ((exact, 2e-6), (factors, 5e-5)):
+        assert error(models.forward(attach(params, expert, found, form=form), TINY, IDS), wanted) < most
 
 
 LLAMA_8B = models.Config("llama", 128256, 4096, 14336, 32, 32, 8, 128, 8192)

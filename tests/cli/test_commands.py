@@ -10,8 +10,8 @@ import pytest
 
 from seal_jax import adapters, generation, models
 from seal_jax.cli import main
+from seal_jax.cli.export import check_export, claim_export
 from seal_jax.cli.prompt_file import read_prompts
-from seal_jax.cli.seal import _check_export, _claim_export
 from seal_jax.data.squad import load_squad
 from seal_jax.data.worlds import biographies
 from seal_jax.data.worlds.tokenizer import build
@@ -246,12 +246,12 @@ def test_seal_checks_its_arguments_before_any_work(tmp_path, data, capsys):
 
 def test_a_run_goes_on_after_its_own_export(tmp_path):
     taken = tmp_path / "model"
-    _claim_export(tmp_path, taken)
+    claim_export(tmp_path, taken)
     taken.mkdir()
     (taken / "config.json").write_text("{}")
-    _check_export(tmp_path, taken)
+    check_export(tmp_path, taken)
     with pytest.raises(ValueError, match="not an empty directory"):
-        _check_export(tmp_path / "another run", taken)
+        check_export(tmp_path / "another run", taken)
 
 
 def test_a_model_without_a_tokenizer_is_refused(tiny, tmp_path, data, capsys):

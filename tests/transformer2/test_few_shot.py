@@ -122,7 +122,7 @@ def test_a_mixture_that_cannot_be_scaled_is_no_candidate(world):
 def test_on_a_mesh(world, searched):
     """The same values where weights and rows are split over devices."""
     model, factors, experts, task = world
-    mesh = make_mesh("data=2,model=2")
+    mesh = make_mesh("data=4,model=2")
     params = shard_params(models.stack(model.params), mesh, model.config)
     how = dataclasses.replace(SETTINGS, generations=1, at_once=6)
     split, items = model._replace(params=params), {}

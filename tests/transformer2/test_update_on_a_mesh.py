@@ -13,8 +13,7 @@ from seal_jax.transformer2.update import Program, begin, layered, update
 
 
 def test_one_update():
-    config = toy_tasks.model().config
-    stacked = models.init(jax.random.key(0), config)
+    config, stacked, _ = toy_tasks.model()
     factors = adapters.svf.factor(stacked)
     expert = adapters.svf.init(jax.random.key(1), factors, std=1.0)
     rng = np.random.default_rng(0)

@@ -9,16 +9,16 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import combinations, islice
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from seal_jax.data.arc.augment import GROUPS, QUERY_AUGMENTERS, REFERENCE_GROUPS, TaskAugmenter, apply
 from seal_jax.data.arc.grids import Augmenter
 from seal_jax.data.arc.randomized import permute_colors, permute_examples
+from seal_jax.data.arc.rules import Rules, check_rules
 from seal_jax.data.arc.tasks import Task
 
-Rules = Literal["ours", "reference"]
 # What a draw is for: the last but one part of its seed, so that no two kinds of draw share a generator.
 _AUGMENT, _COPY, _CAP, _ORDER, _CHOICE = range(5)
 
@@ -63,8 +63,9 @@ def training_tasks(
     `most` are taken at random (None: all of them). The tests of `task` play no part.
 
     rules: "reference" shifts grids as the released code does (`randomized.translate_reference`).
-    ValueError for an unknown group.
+    ValueError for an unknown group and for other rules.
     """
+    check_rules(rules)
     table = REFERENCE_GROUPS if rules == "reference" else GROUPS
     unknown = set(groups) - set(table)
     if unknown:
@@ -106,7 +107,9 @@ def queries(
 
     Outputs of tests are unknown, in the result and to `fits`. rules="reference" shows `fits` the gold output where
     there is one, leaves out two demonstrations at most, and asks without any where a task has one.
+    ValueError for other rules.
     """
+    check_rules(rules)
     n_demos, reference = len(task.demos), rules == "reference"
     asked = task.tests[test] if reference else task.tests[test]._replace(output=None)
     accepted = fits or (lambda _: True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from seal_jax.data.arc.rules import Rules, check_rules
 from seal_jax.data.arc.tasks import COLORS, LARGEST_SIDE, Grid, Task
 
 ANSWER_END = "#"
@@ -25,14 +26,15 @@ def grid_text(grid: Grid) -> str:
     return "[" + "\n ".join("[" + " ".join(map(str, row)) + "]" for row in grid) + "]"
 
 
-def parse_grid(text: str, rule: Literal["ours", "reference"] = "ours") -> Grid | None:
+def parse_grid(text: str, rule: Rules = "ours") -> Grid | None:
     """The grid a model wrote, or None if the text is not one; any text is taken.
 
     Brackets and runs of spaces do not matter, one line is one row, a fenced block is unwrapped, and the `#` that ends
     an answer may be missing. "ours": what follows the `#` is left out; rows of different lengths, numbers other than
     0-9 and sides over 30 are no grid. "reference": every `#` is dropped, any integers will do, and rows of different
-    lengths are reshaped where their number divides that of the cells.
+    lengths are reshaped where their number divides that of the cells. ValueError for another rule.
     """
+    check_rules(rule, "rule")
     fenced = _FENCE.search(text)
     text = fenced[1] if fenced else text
     text = text.partition(ANSWER_END)[0] if rule == "ours" else text.replace(ANSWER_END, "")

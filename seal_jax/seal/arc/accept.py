@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
+from seal_jax.data.arc.rules import check_rules
 from seal_jax.seal.arc import reference
 from seal_jax.seal.arc.edits import LIMITS, EditConfig, Limits, Refused, Rules, parse_edit
+
+ATTEMPTS = 10
+"""Responses looked at for each edit of the quota, on average, unless another number is given."""
 
 
 class Draws(NamedTuple):
@@ -26,20 +30,24 @@ class Draws(NamedTuple):
 
 
 def accept_responses(
-    responses: Iterable[str],
+    responses: Iterable[str | None],
     quota: int,
     *,
     skip_repeated: bool = False,
-    most: int | None = None,
+    most: int | Literal["endless"] | None = None,
     limits: Limits = LIMITS,
     rules: Rules = "ours",
 ) -> Draws:
-    """Take responses in order until `quota` of them are edits, or `most` were looked at (None: all there are).
+    """Take responses in order until `quota` of them are edits, or `most` were looked at.
 
+    most: a number of 1 or more; None: ATTEMPTS for each edit of the quota; "endless": all there are, as the released
+    code, which a model that writes no edits never lets go.
     responses may be a generator that asks the model; it is advanced no further than needed. skip_repeated: an edit that
     was taken before is refused. By "reference" rules an edit is what has the two blocks, and two are the same if the
-    blocks are; anything else that is JSON ends the run.
+    blocks are; anything else that is JSON ends the run. ValueError for other rules and for another `most`.
     """
+    check_rules(rules)
+    most = _most(most, quota)
     taken = Draws([], [], [], 0, "would_ask_again")
     seen: set[Hashable] = set()
     if quota < 1:
@@ -83,7 +91,18 @@ def adapter_texts(
     return numbers
 
 
-def _read(text: str, limits: Limits, rules: Rules) -> tuple[EditConfig | Refused, Hashable, bool]:
+def _most(most: int | Literal["endless"] | None, quota: int) -> int | None:
+    """How many responses are looked at, None for all."""
+    if most is None:
+        return ATTEMPTS * quota
+    if most == "endless":
+        return None
+    if type(most) is not int or most < 1:
+        raise ValueError(f'most {most!r}: give a number of responses of 1 or more, or "endless"')
+    return most
+
+
+def _read(text: str | None, limits: Limits, rules: Rules) -> tuple[EditConfig | Refused, Hashable, bool]:
     """The edit, what it is compared by (None if it does not count), and whether the run ends here."""
     edit = parse_edit(text, limits, rules)
     if rules == "ours":

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import pathlib
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 from seal_jax.data.arc import Task, demo_text
+from seal_jax.data.arc.rules import Rules, check_rules
 from seal_jax.evaluation.templates import chat, fill, fill_turns, load_template, load_turns
 
 PROMPTS = pathlib.Path(__file__).parent / "prompts"
@@ -16,7 +18,6 @@ FLAGS = {f"use_{group}_augmentations": group for group in GROUPS}
 TRAINING_KEYS = ("strategy", "learning_rate", "num_train_epochs")
 Strategy = Literal["train_using_all_tokens", "train_using_output_tokens"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
-Rules = Literal["ours", "reference"]
 
 
 class Refused(NamedTuple):
@@ -30,7 +31,7 @@ class Limits:
     """What an edit may ask for: the learning rate in (0, this], whole epochs up to a number, optimizer steps in all."""
 
     learning_rate: float = 1.0
-    epochs: int = 751  # the most that the step limit leaves to a single sequence
+    epochs: int = 751  # the most that the released count of steps leaves to a single sequence
     steps: int = 375
     batch_size: int = 2
 
@@ -54,29 +55,47 @@ class EditConfig:
         return json.dumps({"data_generation": flags, "training": training})
 
 
-def parse_edit(text: str, limits: Limits = LIMITS, rules: Rules = "ours") -> EditConfig | Refused:
-    """The edit that a response states, or why it states none. Takes any text and never raises.
+def parse_edit(text: str | None, limits: Limits = LIMITS, rules: Rules = "ours") -> EditConfig | Refused:
+    """The edit that a response states, or why it states none; what is not text (an endpoint can answer None) is none.
 
-    "ours": the whole response is one JSON object with exactly the keys of the schema, flags are true or false, the
-    strategy is one of STRATEGIES, the learning rate a number in (0, limits.learning_rate], epochs an integer in
+    "ours": the whole response is one JSON object with exactly the keys of the schema, each once, flags are true or
+    false, the strategy is one of STRATEGIES, the learning rate a number in (0, limits.learning_rate], epochs an integer in
     [0, limits.epochs]. "reference": what the released code takes as far as it can be stated as an EditConfig, that is
     flags by truth value, unknown keys ignored, and zero epochs for what is missing (`reference.resolve` has all of it).
+    Raises ValueError for other rules, and nothing else.
     """
+    check_rules(rules)
+    if not isinstance(text, str):
+        return Refused(f"not text but {_shown(text)}")
     if rules == "reference":
         from seal_jax.seal.arc import reference  # which is written in terms of this module
 
         return reference.parse(text, limits)
+    repeated: list[str] = []
     try:
-        return _edit(json.loads(text, parse_constant=_no_constant), limits)
+        hook = partial(_collected, repeated)
+        edit = _edit(json.loads(text, parse_constant=_no_constant, object_pairs_hook=hook), limits)
     except _NotAnEdit as error:
         return Refused(str(error))
     except (ValueError, RecursionError) as error:
         return Refused(f"not JSON: {str(error)[:80]}")
+    return Refused(f"states {_shown(repeated[0])} more than once") if repeated else edit
 
 
-def limit_steps(config: EditConfig, n_sequences: int, limits: Limits = LIMITS) -> EditConfig | Refused:
-    """The edit, if there is something to train on and `epochs * n_sequences // batch_size` is within the step limit."""
-    steps = config.epochs * n_sequences // limits.batch_size
+def limit_steps(
+    config: EditConfig, n_sequences: int, limits: Limits = LIMITS, rules: Rules = "ours"
+) -> EditConfig | Refused:
+    """The edit, if there is something to train on and its optimizer steps are within the limit.
+
+    The steps are those that are run: the batches of an epoch, the last of which may be part empty, times the epochs.
+    rules "reference" counts `epochs * n_sequences // batch_size`, by which an odd number of sequences can run up to
+    twice as many steps as allowed. ValueError for other rules.
+    """
+    check_rules(rules)
+    if rules == "reference":
+        steps = config.epochs * n_sequences // limits.batch_size
+    else:
+        steps = config.epochs * -(-n_sequences // limits.batch_size)
     if n_sequences < 1:
         return Refused("no training sequence is left")
     if steps > limits.steps:
@@ -107,6 +126,15 @@ class _NotAnEdit(Exception):
 
 def _no_constant(name: str) -> float:
     raise _NotAnEdit(f"{name} is not a JSON number")
+
+
+def _collected(repeated: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; keys that it has more than once are added to `repeated`."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated += [key for key in found if keys.count(key) > 1]
+    return found
 
 
 def _edit(loaded: Any, limits: Limits) -> EditConfig:

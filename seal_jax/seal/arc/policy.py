@@ -83,7 +83,7 @@ def random_edits(
     """`count` valid edits of each task drawn without any model: what a policy has to beat.
 
     Each group with probability 1/2, either strategy, a learning rate log-uniform from 1e-5 to 1e-2 (or the largest
-    allowed), 1 to `epochs` epochs; drawn again while the task cannot be trained so.
+    allowed, and then from at most a tenth of it), 1 to `epochs` epochs; drawn again while the task cannot be trained so.
     """
     return [[_random_edit(task, texts, seed, k, epochs) for k in range(count)] for task in tasks]
 
@@ -91,10 +91,12 @@ def random_edits(
 def _random_edit(task: Task, texts: Texts, seed: int, number: int, epochs: int) -> EditConfig | Refused:
     rng = np.random.default_rng([seed, task_number(task), number])
     most = min(1e-2, texts.settings.ttt.max_learning_rate)
+    high = np.log10(most)
+    low = min(-5.0, high - 1)
     found: EditConfig | Refused = Refused("nothing was drawn")
     for _ in range(100):
         groups = tuple(group for group in GROUPS if rng.random() < 0.5)
-        rate = float(f"{10 ** rng.uniform(-5, np.log10(most)):.1e}")
+        rate = min(float(f"{10 ** rng.uniform(low, high):.1e}"), most)
         edit = EditConfig(groups, STRATEGIES[rng.integers(2)], rate, int(rng.integers(1, epochs + 1)))
         found = admitted(edit, task, texts)
         if isinstance(found, EditConfig):

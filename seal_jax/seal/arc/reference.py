@@ -32,7 +32,12 @@ class Resolved(NamedTuple):
 
 
 def blocks_of(text: str) -> tuple[dict[str, Any], dict[str, Any]] | Literal["rejected_resample", "reference_crashes"]:
-    """The two blocks of a response, or what the released code does where it cannot have them."""
+    """The two blocks of a response, or what the released code does where it cannot have them.
+
+    The last of several equal keys counts. What is not text, which the released code never meets, is no JSON.
+    """
+    if not isinstance(text, str):
+        return "rejected_resample"
     try:
         loaded = json.loads(text)
     except (ValueError, RecursionError):

@@ -14,6 +14,7 @@ from seal_jax.seal.arc.edits import Limits, Rules
 from seal_jax.seal.settings import PolicyUpdate
 
 TARGETS = ("q_proj", "v_proj", "gate_proj", "up_proj", "down_proj")
+RELEASED_LENGTH = 8192
 Loss = Literal["ours", "reference"]
 Order = Literal["random", "long_first"]
 Select = Literal["solved", "gained"]
@@ -75,7 +76,8 @@ class TestTime:
     max_learning_rate: float = 1.0
     """An edit that asks for more is not valid."""
     max_steps: int = 375
-    """Most optimizer steps; an edit that asks for more is not valid (with the reference's rules: is not trained)."""
+    """Most optimizer steps of an edit, counted as they are run; an edit of more is not valid. With `edits.rules`
+    "reference" epochs * sequences // batch size counts, and an edit of more is not trained."""
     rules: Rules = "ours"
     """Of making training sequences: "reference" shifts inputs and outputs apart, as the released code does."""
     loss: Loss = "ours"
@@ -101,8 +103,9 @@ class TestTime:
     @property
     def limits(self) -> Limits:
         """What an edit may ask for."""
-        most = 2 * self.max_steps + 1
-        return Limits(self.max_learning_rate, most * self.batch_size, self.max_steps, self.batch_size)
+        # The most epochs that the released count of steps, rounded down, leaves to a single sequence.
+        epochs = (self.max_steps + 1) * self.batch_size - 1
+        return Limits(self.max_learning_rate, epochs, self.max_steps, self.batch_size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +117,11 @@ class Prediction:
     permute_n: int = 2
     """Copies of each query with another order of the demonstrations."""
     max_new_tokens: int = 2048
-    """Most tokens of an answer, within the model's context; a grid of 30 x 30 takes about 1,900 with Llama."""
+    """Most tokens of an answer, within `max_length`; a grid of 30 x 30 takes about 1,900 with Llama. The released code
+    has no limit of its own: 8192 is that."""
+    max_length: int | None = None
+    """Most tokens of a query with its answer, within the model's context; a query that leaves no room for an answer is
+    left out. None: the context, and with the reference's rules the released 8192."""
     rules: Rules = "ours"
     """Of making queries, reading grids and voting: "ours", or "reference", as the released code does all three."""
     rows: int = 64
@@ -123,8 +130,15 @@ class Prediction:
     def __post_init__(self) -> None:
         checks.at_least(self, 1, "max_new_tokens", "rows")
         checks.at_least(self, 0, "permute_n")
+        if self.max_length is not None:
+            checks.at_least(self, 1, "max_length")
         checks.one_of(self, "rules", Rules)
         checks.counts(self, "include_n")
+
+    def length(self, context: int) -> int:
+        """Tokens that a query and its answer have together, with a model that takes `context` tokens."""
+        released = RELEASED_LENGTH if self.rules == "reference" else context
+        return min(context, released if self.max_length is None else self.max_length)
 
 
 POLICY = PolicyUpdate(

@@ -49,6 +49,7 @@ class Texts:
 
     def __init__(self, tokenizer: Any, context: int, settings: Settings, seed: int = 0) -> None:
         self.tokenizer, self.context, self.settings, self.seed = tokenizer, context, settings, seed
+        self._query_length = settings.prediction.length(context)
         self._instruction = instruction(settings.instruction) if settings.instruction else ""
         self._end, self._header = _after_answer(tokenizer)
         self._sequences: dict[tuple[Task, tuple[str, ...]], Sequences] = {}
@@ -98,7 +99,7 @@ class Texts:
             return f"no training sequence fits {min(self.context, self.settings.ttt.max_length)} tokens"
         missing = set(range(len(task.tests))) - set(self.queries(task).tests)
         if missing:
-            return f"no query of test {min(missing)} fits a context of {self.context} tokens with its answer"
+            return f"no query of test {min(missing)} fits {self._query_length} tokens with its answer"
         return None
 
     def _posed(self, task: Task, augmented: bool) -> Posed:
@@ -123,7 +124,7 @@ class Texts:
             for one, inverse in asked:
                 prompt = self._prompt(one)
                 posed.prompts.append(prompt)
-                posed.limits.append(min(how.max_new_tokens, self.context - len(prompt)))
+                posed.limits.append(min(how.max_new_tokens, self._query_length - len(prompt)))
                 posed.tests.append(test)
                 posed.inverses.append(inverse)
         return posed
@@ -137,9 +138,9 @@ class Texts:
         shown = [messages(task._replace(tests=(example,))).assistant for example in known]
         answer = max((len(self._ids(text)) for text in set(shown)), default=0)
         turns = self._turns(task)
-        if self._at_most(turns) + answer < self.context:
+        if self._at_most(turns) + answer < self._query_length:
             return 1
-        return self.context - len(self._prompt(task)) - answer
+        return self._query_length - len(self._prompt(task)) - answer
 
     def _turns(self, task: Task) -> Messages:
         return messages(task, 0, self._instruction)

@@ -69,11 +69,16 @@ def key(trial: Trial) -> str:
 
 
 def admitted(edit: EditConfig, task: Task, texts: Texts) -> EditConfig | Refused:
-    """The edit as it is trained on this task: refused, or with the reference's rules cut to no epochs, if too long."""
-    ttt_ = texts.settings.ttt
+    """The edit as it is trained on this task; Refused if its learning rate or its steps are over the settings' limits.
+
+    With the reference's rules any learning rate will do, and too many steps become no epochs.
+    """
+    limits, rules = texts.settings.ttt.limits, texts.settings.edits.rules
+    if rules == "ours" and not 0 < edit.learning_rate <= limits.learning_rate:
+        return Refused(f"a learning rate of {edit.learning_rate:g}; up to {limits.learning_rate:g} allowed")
     count = len(texts.sequences(task, edit.groups).tokens)
-    found = limit_steps(edit, count, ttt_.limits)
-    if isinstance(found, Refused) and texts.settings.edits.rules == "reference" and count:
+    found = limit_steps(edit, count, limits, rules)
+    if isinstance(found, Refused) and rules == "reference" and count:
         return EditConfig(edit.groups, edit.strategy, edit.learning_rate, 0)
     return found
 

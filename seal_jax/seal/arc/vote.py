@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from seal_jax.data.arc import Grid
+from seal_jax.data.arc.rules import Rules, check_rules
 
 IDENTITY = "identity"
 # The groups that nominate, besides the group of all. (Nothing is asked under Rotate(270), whose inverse is Rotate(90).)
@@ -22,7 +23,7 @@ class Prediction(NamedTuple):
 
 
 def vote(
-    predictions: Sequence[Prediction], rule: Literal["ours", "reference"] = "ours"
+    predictions: Sequence[Prediction], rule: Rules = "ours"
 ) -> tuple[Grid | None, Grid | None]:
     """The first and second attempt; (None, None) without predictions, one grid twice if no other was predicted.
 
@@ -36,8 +37,9 @@ def vote(
     most frequent value (then column's), and where second and third place have equally many nominations, and there are
     predictions without an augmentation, the second attempt is the third-placed grid unless the second has more of
     those; so both attempts can be the same grid while there are others. Where the released code follows the order of a
-    set, this takes the order above.
+    set, this takes the order above. ValueError for another rule.
     """
+    check_rules(rule, "rule")
     if not predictions:
         return None, None
     everyone = [prediction.grid for prediction in predictions]
