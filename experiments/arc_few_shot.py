@@ -3,8 +3,10 @@
 Claim     two rounds of behaviour cloning make the model choose how it is trained on a task it has never met so that it
           solves more of them than with the edits it wrote untrained
 Command   python -m experiments.arc_few_shot --out runs/arc_few_shot
+              two rounds of 60 tasks with 24 edits each, then 200 other tasks under every condition
           python -m experiments.arc_few_shot --data CHALLENGES.json --tasks 2 --edits 2 --max-sequences 16 \
               --out runs/arc_files
+              one round of two tasks and two other tasks, unless --rounds and --test say otherwise
           with the released settings, on an accelerator of 80 GB: seal-jax seal arc --model \
               meta-llama/Llama-3.2-1B-Instruct --data arc-agi_training_challenges_filtered_1B_training_set.json \
               --test arc-agi_evaluation_challenges_filtered_1B_eval_set.json --train-tasks 12 --test-tasks 10 \
@@ -21,6 +23,8 @@ import dataclasses
 import pathlib
 
 from seal_jax import models
+from seal_jax.cli.errors import exit_code, leave
+from seal_jax.cli.options import at_least
 from seal_jax.cli.report import Report, finished, show
 from seal_jax.cli.seal_arc import Arc
 from seal_jax.runtime import Run
@@ -29,14 +33,18 @@ from seal_jax.seal.arc import demo
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """With --data, --tasks are of the one round and of the evaluation; otherwise of each of two rounds."""
+    """A study of the grids world on fresh tasks in each round, or with --data of ARC files, the same in each round.
+
+    tasks: of a round. rounds: 2, with --data 1. test: tasks of the evaluation, 200, with --data as many as --tasks
+    (there 0 is all that fit). edits: tried for each task of a round, and no more than that for one of the evaluation.
+    """
 
     out: pathlib.Path = pathlib.Path("runs/arc_few_shot")
     data: pathlib.Path | None = None
     model: pathlib.Path = demo.CHECKPOINT
     tasks: int = demo.TASKS
-    rounds: int = demo.ROUNDS
-    test: int = demo.TEST
+    rounds: int | None = None
+    test: int | None = None
     edits: int | None = None
     max_sequences: int | None = None
     seed: int = 0
@@ -45,37 +53,52 @@ class Arguments:
 
 
 def main(args: Arguments) -> None:
-    """Run the study, write result.json and accuracy.png, print the table."""
-    show(grids_world(args) if args.data is None else arc_files(args), args.json)
+    """Run the study, write result.json and accuracy.png, print the table. ValueError for arguments out of range."""
+    rounds, test = numbers(args)
+    args = dataclasses.replace(args, rounds=rounds, test=test)
+    show((grids_world if args.data is None else arc_files)(args, rounds, test), args.json)
 
 
-def grids_world(args: Arguments) -> Report:
+def numbers(args: Arguments) -> tuple[int, int]:
+    """How many rounds and tasks of the evaluation there are; ValueError naming a flag whose number is out of range."""
+    at_least(1, tasks=args.tasks, edits=args.edits, max_sequences=args.max_sequences)
+    at_least(0, rounds=args.rounds, seed=args.seed)
+    at_least(1 if args.data is None else 0, test=args.test)
+    rounds, test = (demo.ROUNDS, demo.TEST) if args.data is None else (1, args.tasks)
+    return rounds if args.rounds is None else args.rounds, test if args.test is None else args.test
+
+
+def grids_world(args: Arguments, rounds: int, test: int) -> Report:
     """Rounds on fresh tasks of the world's "train" split, evaluation on "test"."""
     settings = demo.with_limits(demo.SETTINGS, args.edits, args.max_sequences)
     with Run(args.out, {**dataclasses.asdict(args), "settings": settings}, args.restart) as run:
         model = models.from_pretrained(args.model)
-        return finished(run, demo.grids_study(run, model, settings, args.tasks, args.rounds, args.test, args.seed))
+        result = demo.grids_study(run, model, settings, args.tasks, rounds, test, args.seed)
+        return finished(run, result, "tasks")
 
 
-def arc_files(args: Arguments) -> Report:
-    """One round on tasks of the file, evaluation on others of them."""
+def arc_files(args: Arguments, rounds: int, test: int) -> Report:
+    """Rounds on tasks of the file, evaluation on others of them."""
     assert args.data is not None
-    return Arc(
+    command = Arc(
         out=args.out,
         restart=args.restart,
         seed=args.seed,
         model=str(args.model),
         data=args.data,
         train_tasks=args.tasks,
-        test_tasks=args.tasks,
+        test_tasks=test,
+        rounds=rounds,
         edits=args.edits,
         max_sequences=args.max_sequences,
         controls=True,
         settings=demo.FILES,
-    )()
+    )
+    command.check()
+    return command()
 
 
 if __name__ == "__main__":
     import tyro
 
-    main(tyro.cli(Arguments))
+    leave(exit_code(lambda: main(tyro.cli(Arguments)), "arc_few_shot"))

@@ -26,8 +26,8 @@ class Source(NamedTuple):
     @property
     def beside(self) -> pathlib.Path | None:
         """Where `data.arc.load_arc` looks for a solutions file; None for a name without "challenges"."""
-        named = self.path.with_name(self.path.name.replace("challenges", "solutions"))
-        return named if named.name != self.path.name else None
+        name = self.path.name
+        return self.path.with_name(name.replace("challenges", "solutions")) if "challenges" in name else None
 
     def tasks(self) -> list[Task]:
         """The tasks with what is known of their answers; ValueError and OSError as `data.arc.load_arc`."""
@@ -50,8 +50,8 @@ def answered(tasks: list[Task], source: Source) -> list[Task]:
     found = [task for task in tasks if _known(task)]
     if not found:
         raise ValueError(
-            f"{source.path}: no task has known answers, and rounds learn from tasks that are solved ({source.how_to()}; "
-            "--rounds 0 evaluates only)"
+            f"{source.path}: no task has known answers, and rounds learn from tasks that are solved "
+            f"({source.how_to()}; --rounds 0 evaluates only)"
         )
     if len(found) < len(tasks):
         some = f"{len(tasks) - len(found)} of {len(tasks)} tasks"

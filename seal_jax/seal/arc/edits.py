@@ -59,9 +59,10 @@ def parse_edit(text: str | None, limits: Limits = LIMITS, rules: Rules = "ours")
     """The edit that a response states, or why it states none; what is not text (an endpoint can answer None) is none.
 
     "ours": the whole response is one JSON object with exactly the keys of the schema, each once, flags are true or
-    false, the strategy is one of STRATEGIES, the learning rate a number in (0, limits.learning_rate], epochs an integer in
-    [0, limits.epochs]. "reference": what the released code takes as far as it can be stated as an EditConfig, that is
-    flags by truth value, unknown keys ignored, and zero epochs for what is missing (`reference.resolve` has all of it).
+    false, the strategy is one of STRATEGIES, the learning rate a number in (0, limits.learning_rate], epochs an integer
+    in [0, limits.epochs]. "reference": what the released code takes as far as it can be stated as an EditConfig, that
+    is flags by truth value, unknown keys ignored, and zero epochs for what is missing (`reference.resolve` has all of
+    it).
     Raises ValueError for other rules, and nothing else.
     """
     check_rules(rules)

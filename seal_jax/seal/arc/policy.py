@@ -83,7 +83,8 @@ def random_edits(
     """`count` valid edits of each task drawn without any model: what a policy has to beat.
 
     Each group with probability 1/2, either strategy, a learning rate log-uniform from 1e-5 to 1e-2 (or the largest
-    allowed, and then from at most a tenth of it), 1 to `epochs` epochs; drawn again while the task cannot be trained so.
+    allowed, and then from at most a tenth of it), 1 to `epochs` epochs; drawn again while the task cannot be trained
+    so.
     """
     return [[_random_edit(task, texts, seed, k, epochs) for k in range(count)] for task in tasks]
 

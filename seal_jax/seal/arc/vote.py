@@ -22,9 +22,7 @@ class Prediction(NamedTuple):
     inverse: str | None = None
 
 
-def vote(
-    predictions: Sequence[Prediction], rule: Rules = "ours"
-) -> tuple[Grid | None, Grid | None]:
+def vote(predictions: Sequence[Prediction], rule: Rules = "ours") -> tuple[Grid | None, Grid | None]:
     """The first and second attempt; (None, None) without predictions, one grid twice if no other was predicted.
 
     Predictions are grouped by `inverse`. The group of all and each of NOMINATING nominate three grids: their most
