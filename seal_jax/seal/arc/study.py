@@ -48,8 +48,8 @@ def study(
     "icl_single": no training, each test posed once; "icl": no training, augmented prediction;
     "round_0": test-time training by edits of the untrained policy; "round_1", ...: by those of the policy, and starting
     from its weights, after so many rounds; "oracle": by one given edit.
-    With `controls` "random_configs": by valid edits drawn without a model; "last_edits_first_model": the last policy's
-    edits train the untrained model.
+    With `controls` "random_configs": by valid edits drawn without a model; "round_1_first_model", ...: the edits of
+    "round_1", ... train the untrained model, so the learner is that of "round_0" and only the edits are others.
     Also "differences" between them, paired by task, the reports of the rounds, and seconds by stage. A round that left
     the policy as it was has the evaluation of the round before. Rounds may hold the same tasks; their edits are then
     drawn with other seeds. Raises ValueError for tasks that are in a round and in `test`, or whose prompts do not fit
@@ -60,29 +60,46 @@ def study(
         "icl_single": _asked(run, "evaluation/icl_single", model, test, texts, augmented=False),
         "icl": _asked(run, "evaluation/icl", model, test, texts),
     }
-    first = _evaluate(run, "round_0", model, model, test, texts, found)
+    writings = [_evaluate(run, "round_0", model, model, test, texts, found)]
     fixed = [[Written("", oracle, [])] for _ in test]
     found["oracle"] = evaluate(run, "evaluation/oracle", model, test, fixed, texts)
-    learner, last, reports = model, first, []
+    learner, reports = model, []
     for number, tasks in enumerate(train, start=1):
         before, shift = learner, AGAIN * _earlier(train, number - 1)
         learner, report = train_round(run, f"round_{number}", before, tasks, texts, texts.seed + shift)
         reports.append(report)
         if learner is before:
             found[f"round_{number}"] = found[f"round_{number - 1}"]
+            writings.append(writings[-1])
         else:
-            last = _evaluate(run, f"round_{number}", learner, learner, test, texts, found)
+            writings.append(_evaluate(run, f"round_{number}", learner, learner, test, texts, found))
     if export:
         models.save_pretrained(export, learner.config, learner.params, learner.tokenizer)
     if controls:
         drawn = policy.random_edits(test, texts, texts.settings.edits.tested, EVALUATION_SEED + texts.seed)
         given = [[Written("", edit, []) for edit in edits] for edits in drawn]
         found["random_configs"] = evaluate(run, "evaluation/random_configs", model, test, given, texts)
-    if controls and train:
-        name = "last_edits_first_model"
-        trained = learner is not model
-        found[name] = evaluate(run, f"evaluation/{name}", model, test, last, texts) if trained else found["round_0"]
+        found |= _on_the_first_model(run, model, writings, test, texts, found)
     return _result(run, found, reports, len(train))
+
+
+def _on_the_first_model(
+    run: Run,
+    model: models.Model,
+    writings: Sequence[list[list[Written]]],
+    tasks: Sequence[Task],
+    texts: Texts,
+    found: dict[str, Evaluation],
+) -> dict[str, Evaluation]:
+    """The edits of each later policy train the untrained model; those of an unchanged policy have been tried."""
+    name = "round_{}_first_model".format
+    tried = {"round_0": found["round_0"]}
+    for number in range(1, len(writings)):
+        if writings[number] is writings[number - 1]:
+            tried[name(number)] = list(tried.values())[-1]
+        else:
+            tried[name(number)] = evaluate(run, f"evaluation/{name(number)}", model, tasks, writings[number], texts)
+    return tried
 
 
 def train_round(
@@ -279,9 +296,12 @@ def _stderr(values: Sequence[float | None]) -> float:
 
 def _result(run: Run, found: dict[str, Evaluation], reports: Sequence[dict[str, Any]], rounds: int) -> dict[str, Any]:
     last = f"round_{rounds}"
-    pairs = [(last, "round_0"), (last, "last_edits_first_model"), (last, "random_configs"), ("round_0", "icl")]
-    pairs += [("round_0", "random_configs"), ("oracle", "round_0"), ("oracle", last), ("icl", "icl_single")]
-    pairs += [("last_edits_first_model", "round_0")]
+    pairs = [("round_0", "icl"), ("round_0", "random_configs"), ("oracle", "round_0"), ("oracle", last)]
+    pairs += [(last, "random_configs"), ("icl", "icl_single")]
+    for number in range(1, rounds + 1):
+        name = f"round_{number}"
+        pairs += [(name, "round_0"), (f"{name}_first_model", "round_0"), (name, f"{name}_first_model")]
+        pairs += [(f"{name}_first_model", "random_configs")]
     return {
         **{name: {k: v for k, v in one.items() if k != "by_task"} for name, one in found.items()},
         "differences": {

@@ -47,7 +47,7 @@ def test_tasks_that_come_again_get_other_draws(writers, tmp_path, arc_model, arc
     ]
     assert [report["cloned"] for report in found["rounds"]] == [0] * 5
     assert all(found[f"round_{n}"] == found["round_0"] for n in range(1, 6))
-    assert found["last_edits_first_model"] == found["round_0"]
+    assert found["round_1_first_model"] == found["round_0"]
     assert found["differences"]["round_5 - round_0"]["accuracy"]["difference"] == 0
     assert not (tmp_path / "stages/evaluation/round_1.json").exists()
 

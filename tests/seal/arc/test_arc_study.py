@@ -22,7 +22,7 @@ def micro(tmp_path_factory):
 
 def test_conditions_rounds_and_differences(micro):
     result = micro[1]
-    names = ("icl_single", "icl", "round_0", "random_configs", "oracle", "round_1", "last_edits_first_model")
+    names = ("icl_single", "icl", "round_0", "random_configs", "oracle", "round_1", "round_1_first_model")
     for name in names:
         assert result[name]["tasks"] == 3
         assert 0 <= result[name]["accuracy"] <= 1
