@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import world_biographies, world_grids, world_skills
+from experiments import world_biographies, world_dialogue, world_grids, world_skills
 from seal_jax import models
 from seal_jax.data.worlds.biographies_corpus import Document
 from seal_jax.runtime.checkpoint import Checkpointer
@@ -41,7 +41,7 @@ from seal_jax.runtime.checkpoint import Checkpointer
 class Settings:
     """Pretraining settings. Sizes in tokens and rows; export: where the finished model goes, by default OUT/export."""
 
-    world: Literal["biographies", "grids", "skills"] = "biographies"
+    world: Literal["biographies", "grids", "skills", "dialogue"] = "biographies"
     out: str = "runs/pretrain"
     steps: int = 2000
     batch: int = 48
@@ -59,7 +59,12 @@ class Settings:
     rope_theta: float = 10000.0
 
 
-WORLDS = {"biographies": world_biographies.WORLD, "grids": world_grids.WORLD, "skills": world_skills.WORLD}
+WORLDS = {
+    "biographies": world_biographies.WORLD,
+    "grids": world_grids.WORLD,
+    "skills": world_skills.WORLD,
+    "dialogue": world_dialogue.WORLD,
+}
 DEFAULTS = {name: Settings(world=name, **world.settings) for name, world in WORLDS.items()}  # type: ignore[reportArgumentType]
 
 
