@@ -30,17 +30,15 @@ def probe(params: Any, config: models.Config, tok: Any, settings: Any, count: in
     problems = dialogue.problems("dev", count)
     prompts = [str(problem.prompt) for problem in problems]
     decode = functools.partial(generation.generate, models.stack(params), config, prompts, tokenizer=tok)
-    greedy = decode(key=None, max_new_tokens=64).texts
-    sampled = decode(key=jax.random.key(0), max_new_tokens=64, temperature=1.0).texts
-    good = {name: [dialogue.is_good(p, text) for p, text in zip(prompts, texts)]
-            for name, texts in (("greedy", greedy), ("sampled", sampled))}  # fmt: skip
+    greedy = decode(key=None, max_new_tokens=64).texts or []
+    sampled = decode(key=jax.random.key(0), max_new_tokens=64, temperature=1.0).texts or []
+    well = np.array([dialogue.is_good(*pair) for pair in zip(prompts, greedy)])
     provoking = np.array([problem.meta["provokes"] for problem in problems])
-    scores = {"greedy_provoked": float(np.mean(np.array(good["greedy"])[provoking]))}
-    pairs = [(p, part) for p, text in zip(prompts, sampled) for part in dialogue.parts(text)]
     return {
-        **{name: float(np.mean(each)) for name, each in good.items()},
-        **scores,
-        **judged(params, config, tok, pairs),
+        "greedy": float(well.mean()),
+        "greedy_provoked": float(well[provoking].mean()),
+        "sampled": float(np.mean([dialogue.is_good(*pair) for pair in zip(prompts, sampled)])),
+        **judged(params, config, tok, [(p, part) for p, t in zip(prompts, sampled) for part in dialogue.parts(t)]),
     }
 
 

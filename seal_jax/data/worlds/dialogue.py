@@ -99,19 +99,20 @@ def problems(split: str, count: int, seed: int = 0) -> list[Problem]:
     """`count` different questions; their wordings come in turn, so that five of nine are calm and four provoke.
 
     A problem's prompt is the text to continue ("Human: ... Assistant:"); it has no gold answer, `is_good` grades. `meta`
-    has who, thing, state, wording and provokes. A function of the arguments alone; a longer list starts with a shorter.
-    Raises ValueError for an unknown split, and if the split has fewer questions.
+    has who, thing, state, wording and provokes. A function of the arguments alone; a longer list starts with a
+    shorter one. Raises ValueError for an unknown split, and if the split has fewer questions.
     """
-    rng, made = np.random.default_rng([seed, zlib.crc32(split.encode())]), {}
-    for number in range(50 * count):
-        if len(made) == count:
-            break
+    rng = np.random.default_rng([seed, zlib.crc32(split.encode())])
+    made: dict[Asked, Problem] = {}
+    for _ in range(50 * count):
         asked = ask(split, rng, len(made))
-        made.setdefault(asked, Problem(f"{split}/{len(made)}", asked.prompt, None, None,
-                                       {**asked._asdict(), "provokes": asked.provokes}))  # fmt: skip
-    if len(made) < count:
+        meta = {**asked._asdict(), "provokes": asked.provokes}
+        made.setdefault(asked, Problem(f"{split}/{len(made)}", asked.prompt, None, None, meta))
+        if len(made) == count:
+            return list(made.values())
+    if count:
         raise ValueError(f"split {split!r} of the dialogue world has about {len(made)} questions, not {count}")
-    return list(made.values())
+    return []
 
 
 def answer(asked: Asked, rng: np.random.Generator, good: float | None = None) -> str:

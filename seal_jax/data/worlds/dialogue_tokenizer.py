@@ -20,7 +20,7 @@ def pieces() -> list[str]:
         *(form for forms in (*world.MANNER, *world.PERSON) for form in forms),
         *world.EVASIONS,
         *world.NEGATIONS,
-        *questions.WORDS,
+        questions.WORDS,
     ]
     words = [*re.findall(r"[A-Za-z]+", " ".join(re.sub(r"\{\w+\}", " ", piece) for piece in text))]
     words += [*world.THINGS, *world.TOOLS, *world.STATES, *world.PEOPLE]
