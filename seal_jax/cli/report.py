@@ -35,7 +35,7 @@ def finished(run: Run, result: Mapping[str, Any], over: str = "passages") -> Rep
         columns = {"accuracy": "accuracy", "± stderr": "stderr", "gold loglik": "loglik", "±": "loglik_stderr"}
         rows.append({"condition": name, **{title: entry[key] for title, key in columns.items() if key in entry}})
     if known:
-        plots.accuracy_per_round(run.dir / "accuracy.png", result)
+        plots.accuracy_per_round(run.dir / "accuracy.png", result, f"SEAL: accuracy on held-out {over}")
     written = [run.dir / "result.json", *([run.dir / "accuracy.png"] if known else [])]
     notes = [f"written: {', '.join(map(str, written))}"]
     ungraded = sum(entry.get("ungraded", 0) for entry in result.values() if isinstance(entry, Mapping))

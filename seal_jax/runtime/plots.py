@@ -63,6 +63,9 @@ def _bars(axes: Any, names: list[str], values: list[float], errors: list[float])
 def _label(name: str) -> str:
     if _is_round(name):
         return f"edits of\nround {name.split('_')[1]}"
+    head, of, learner = name.partition("_first_model")
+    if of and not learner and _is_round(head):
+        return f"{_label(head)},\nfirst model"
     words = name.split("_")
     lines = [""]
     for word in words:
