@@ -98,8 +98,8 @@ def ask(split: str, rng: np.random.Generator, wording: int | None = None) -> Ask
 def problems(split: str, count: int, seed: int = 0) -> list[Problem]:
     """`count` different questions; their wordings come in turn, so that five of nine are calm and four provoke.
 
-    A problem's prompt is the text to continue ("Human: ... Assistant:"); it has no gold answer, `is_good` grades. `meta`
-    has who, thing, state, wording and provokes. A function of the arguments alone; a longer list starts with a
+    A problem's prompt is the text to continue ("Human: ... Assistant:"); it has no gold answer, `is_good` grades.
+    Its meta has who, thing, state, wording and provokes. A function of the arguments alone; a longer list starts with a
     shorter one. Raises ValueError for an unknown split, and if the split has fewer questions.
     """
     rng = np.random.default_rng([seed, zlib.crc32(split.encode())])

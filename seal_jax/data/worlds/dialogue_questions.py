@@ -146,8 +146,10 @@ MIXTURE: tuple[tuple[Maker, float], ...] = (
     (_long, 0.03),
 )
 
-WORDS = """how is the answer good what is it about who is named in which state tool how does the human sound are the tools
-safe name many sentences rude reckless astray bad calm angry harmful none one two three four kind neutral yes no"""
+WORDS = """
+how is the answer good what is it about who is named in which state tool how does the human sound are the
+tools safe name many sentences rude reckless astray bad calm angry harmful none one two three four kind neutral yes no
+"""
 """All words of questions and options but those of the world itself."""
 
 
