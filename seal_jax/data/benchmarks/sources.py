@@ -24,18 +24,19 @@ _NAMES = {"valid": "validation", "val": "validation", "dev": "validation"}
 _HINT = "give a dataset's name, a file (.jsonl, .json, .parquet), a folder with train and test files, or {split: file}"
 
 
-def read_splits(source: Source, configs: tuple[str, ...] = ()) -> dict[str, list[Row]]:
+def read_splits(source: Source, configs: tuple[str, ...] = (), folders: bool = False) -> dict[str, list[Row]]:
     """The rows of each split ("train", "validation", "test", ...) with where each is.
 
     A file's split is in its name or in a folder's below `source` ("ARC-Easy-Train.jsonl", "test/algebra/1.json"); one
     without is "test". configs: those of a hub's dataset, all of which are read; of a folder whose paths have them,
-    the others are left out. Files may be those of a hub snapshot or of `save_to_disk`.
+    the others are left out. folders: on the hub, too, they are folders with files. Files may be those of a hub
+    snapshot or of `save_to_disk`.
 
     Raises FileNotFoundError for a path that does not exist, and ValueError for a folder without such files, for what
     cannot be read, saying where, and for a dataset that cannot be loaded.
     """
     if isinstance(source, Mapping):
-        found = {split: read_splits(path, configs) for split, path in source.items()}
+        found = {split: read_splits(path, configs, folders) for split, path in source.items()}
         return {split: [row for rows in parts.values() for row in rows] for split, parts in found.items()}
     path = pathlib.Path(source).expanduser()
     if path.is_file():
@@ -45,7 +46,7 @@ def read_splits(source: Source, configs: tuple[str, ...] = ()) -> dict[str, list
     if isinstance(source, os.PathLike) or source[:1] in "./~" or source.endswith(SUFFIXES):
         raise FileNotFoundError(f"{source}: no such file or folder; {_HINT}")
     name, _, config = source.partition(":")
-    return _hub(name, (config,) if config else configs)
+    return _hub(name, (config,) if config else configs, folders and not config)
 
 
 def split_of(path: str) -> str:
@@ -123,6 +124,8 @@ def _compressed(path: pathlib.Path) -> list[Row]:
         text = gzip.decompress(path.read_bytes()).decode()
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"{path}: not gzip-compressed UTF-8 text: {error}") from None
+    if text.lstrip().startswith("["):  # as the red-team attempts were first released
+        return json_fields.rows_of(json_fields.parse(text, path), path, "problems")
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     return [(f"{path}: line {number}", json_fields.parse(line, path, number)) for number, line in lines]
 
@@ -138,13 +141,13 @@ def _parquet(path: pathlib.Path) -> list[Row]:
     return [(f"{path}: row {number}", row) for number, row in enumerate(rows)]
 
 
-def _hub(name: str, configs: tuple[str, ...]) -> dict[str, list[Row]]:
+def _hub(name: str, configs: tuple[str, ...], folders: bool) -> dict[str, list[Row]]:
     from datasets import load_dataset
 
     splits: dict[str, list[Row]] = {}
     for config in configs or (None,):
         try:
-            loaded = load_dataset(name, config)
+            loaded = load_dataset(name, data_dir=config) if folders else load_dataset(name, config)
         except Exception as error:  # of many kinds: no such dataset, no network, no access, a script
             reason = str(error).strip().split("\n")[0]
             raise ValueError(
