@@ -119,24 +119,42 @@ def forward_cached(
     logits: float32 `[B, T, V]`, or `[B, 1, V]` of the last column with `last_only` (prefill of left-padded prompts).
     The caller makes sure that the cache has T free slots: a compiled program cannot raise.
     """
+    x, cache = hidden_cached(params, config, tokens, cache, mask)
+    return unembed(params, config, x[:, -1:] if last_only else x), cache
+
+
+def hidden_cached(
+    params: Params,
+    config: Config,
+    tokens: jax.Array,
+    cache: Cache,
+    mask: jax.Array | None = None,
+    *,
+    positions: jax.Array | None = None,
+    seen: jax.Array | None = None,
+) -> tuple[jax.Array, Cache]:
+    """`forward_cached` before the unembedding: the normalised hidden states `[B, T, hidden]` and the grown cache.
+
+    For several continuations of one text in one row: positions, int32 `[B, T]`, of the new tokens, by default after
+    those of the cache, pads not counted; seen, bool `[B or 1, T, P + S]`, which slots a token may see, shared ones
+    first, among those that are valid and no later than itself.
+    """
     mask = jnp.ones(tokens.shape, bool) if mask is None else mask
-    offset = key_slots(cache)[1].sum(axis=-1, keepdims=True, dtype=jnp.int32)
-    positions = positions_of(mask) + offset
+    if positions is None:
+        positions = positions_of(mask) + key_slots(cache)[1].sum(axis=-1, keepdims=True, dtype=jnp.int32)
     cache = cache._replace(
         positions=write(cache.positions, positions, cache.index), valid=write(cache.valid, mask, cache.index)
     )
-    views = _views(config, positions, *key_slots(cache))
     x, slots = _run_layers(
         unroll(params),
         config,
         _embed(params, config, tokens, positions),
-        views,
+        _views(config, positions, *key_slots(cache), seen=seen),
         slots=tuple((k, v, cache.shared_slots(i)) for i, (k, v) in enumerate(zip(cache.keys, cache.values))),
         index=cache.index,
     )
     keys, values, _ = zip(*slots)
-    cache = cache._replace(keys=keys, values=values, index=cache.index + tokens.shape[1])
-    return unembed(params, config, x[:, -1:] if last_only else x), cache
+    return x, cache._replace(keys=keys, values=values, index=cache.index + tokens.shape[1])
 
 
 def unembed(params: Params, config: Config, x: jax.Array) -> jax.Array:
@@ -166,12 +184,19 @@ def _outside(params: Params, config: Config, name: str, x: jax.Array) -> Params:
     return gathered({name: params[name]}, config, x)[name]
 
 
-def _views(config: Config, queries: jax.Array, keys: jax.Array, valid: jax.Array) -> dict[int | None, View]:
+def _views(
+    config: Config, queries: jax.Array, keys: jax.Array, valid: jax.Array, seen: jax.Array | None = None
+) -> dict[int | None, View]:
     """What the layers of each distinct attention window know of positions."""
     full = own = rope.rotation(config, queries)
     if config.window_rope_theta is not None and any(config.windows):
         own = rope.rotation(config, queries, window=True)
-    return {w: View(own if w else full, causal_mask(queries, keys, valid, w)) for w in dict.fromkeys(config.windows)}
+
+    def visible(window: int | None) -> jax.Array:
+        causal = causal_mask(queries, keys, valid, window)
+        return causal if seen is None else causal & seen[:, None]
+
+    return {w: View(own if w else full, visible(w)) for w in dict.fromkeys(config.windows)}
 
 
 def _run_layers(

@@ -96,6 +96,24 @@ def test_prefill_can_return_only_the_last_column(params, config, tokens, logits)
     np.testing.assert_allclose(last, logits[:, -1:], atol=2e-5)
 
 
+def test_two_continuations_of_one_text_fit_in_one_row(params, config, tokens, logits):
+    """Tokens 0..3, then 4..9, then 4..9 once more as other tokens, neither seeing the other."""
+    other = (tokens[:, 4:] + 5) % 64
+    row = jnp.concatenate([tokens, other], axis=1)
+    positions = jnp.concatenate([jnp.arange(T), jnp.arange(4, T)])
+    branch = np.repeat([0, 1, 2], [4, T - 4, T - 4])
+    seen = (branch[None, :] == 0) | (branch[:, None] == branch[None, :])
+    cache = models.init_cache(config, B, len(branch))
+    states, cache = jax.jit(models.hidden_cached, static_argnums=1)(
+        params, config, row, cache, positions=jnp.broadcast_to(positions, row.shape), seen=jnp.asarray(seen)[None]
+    )
+    got = models.unembed(params, config, states)
+    np.testing.assert_allclose(got[:, :T], logits, atol=2e-5)
+    alone = forward(params, config, jnp.concatenate([tokens[:, :4], other], axis=1))
+    np.testing.assert_allclose(got[:, T:], alone[:, 4:], atol=2e-5)
+    assert int(cache.index) == len(branch)
+
+
 def test_rows_of_different_length_decode_in_one_cache(params, config, tokens, logits):
     """Row i is padded on the left by i tokens; each row must go on as if it were alone."""
     rows = [jnp.pad(tokens[i, : T - i], (i, 0)) for i in range(B)]
