@@ -129,7 +129,7 @@ def test_a_bfloat16_model_generates(params):
 
 
 def test_no_prompts_no_output(params):
-    assert generation.generate(params, CONFIG, [], None) == ([], None, [], [], None)
+    assert generation.generate(params, CONFIG, [], None) == ([], None, [], [], None, [])
     assert generation.generate(params, CONFIG, [[5], [6]], None, max_new_tokens=0).tokens == [[], []]
 
 
