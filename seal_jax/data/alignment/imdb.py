@@ -45,7 +45,7 @@ def _released(folder: pathlib.Path) -> dict[str, list[Row]]:
 
 
 def _problem(row: Any, where: str, name: str, words: int) -> Problem:
-    review = re.sub(r"\s*<br\s*/?>\s*", " ", first_text(row, _TEXT, where))
+    review = re.sub(r"\s*(?:<br\s*/?>\s*)+", " ", first_text(row, _TEXT, where))
     columns = row if isinstance(row, dict) else {}
     label = next((columns[key] for key in _LABEL if columns.get(key) is not None), None)
     prompt = re.match(rf"(?:\S+\s+){{0,{words - 1}}}\S+", review)
