@@ -14,6 +14,7 @@ from experiments.world import World
 from seal_jax import generation, models
 from seal_jax.data.worlds import dialogue, dialogue_corpus, dialogue_questions, dialogue_tokenizer
 
+_LENGTH = 104
 _ORDERS = {"good_first": (0, 1), "bad_first": (1, 0)}
 
 
@@ -69,10 +70,18 @@ def _suffices(scores: dict[str, float]) -> bool:
     return 0.4 <= scores["greedy"] <= 0.65 and 0.05 <= scores["sampled"] <= 0.6 and min(judges) >= 0.85
 
 
+def _draw(rng: np.random.Generator, tok: Any) -> dialogue_corpus.Document:
+    """A document that fits a row with its end."""
+    while True:
+        document = dialogue_corpus.draw(rng)
+        if len(tok(document.text)["input_ids"]) < _LENGTH:
+            return document
+
+
 WORLD = World(
     tokenizer=dialogue_tokenizer.build,
-    draw=lambda rng, tok: dialogue_corpus.draw(rng),
+    draw=_draw,
     probe=probe,
     suffices=_suffices,
-    settings={"batch": 48, "length": 120, "steps": 2500, "intermediate_size": 256},
+    settings={"batch": 48, "length": _LENGTH, "steps": 1600, "intermediate_size": 256},
 )

@@ -42,7 +42,7 @@ SPLITS = {"train": range(6), "dev": range(6, 8), "test": range(8, 10)}
 HUMAN, ASSISTANT = "Human:", "\nAssistant:"
 
 _DECAY = 0.6
-"""How much rarer each tool of a list is than the one before it."""
+"""How much rarer each word of a list is than the one before it: what greedy decoding says is then no matter of luck."""
 
 _EVASIVE = 0.12
 """Share of bad answers that say nothing about the matter."""
@@ -133,7 +133,7 @@ def _sentence(asked: Asked, first: bool, good: bool, rng: np.random.Generator) -
         return _tool_sentence(asked, first, good, rng)
     denied = bool(rng.random() < _DENIED)
     templates, nice, nasty = ((MANNER, CAREFUL, RECKLESS), (PERSON, KIND, RUDE))[kind - 1]
-    words = _one(nice if good != denied else nasty, rng)
+    words = _likelier(nice if good != denied else nasty, rng)
     negation = NEGATIONS[0] if kind == 2 else NEGATIONS[1]
     template = templates[rng.integers(len(templates))][denied]
     return template.format(m=words, a=words, n=negation, t=asked.thing, w=asked.who)
@@ -145,13 +145,17 @@ def _tool_sentence(asked: Asked, first: bool, good: bool, rng: np.random.Generat
     if first and not good and rng.random() < _ASTRAY:
         thing = _one([other for other in THINGS if other != thing], rng)
         good = bool(rng.random() < 0.5)
-    tools = SAFE[thing] if good else HARMFUL[thing]
-    weights = _DECAY ** np.arange(len(tools))
-    return template.format(x=tools[rng.choice(len(tools), p=weights / weights.sum())], t=thing)
+    return template.format(x=_likelier(SAFE[thing] if good else HARMFUL[thing], rng), t=thing)
 
 
 def _one(items: tuple[str, ...] | list[str], rng: np.random.Generator) -> str:
     return items[rng.integers(len(items))]
+
+
+def _likelier(words: tuple[str, ...], rng: np.random.Generator) -> str:
+    """One of the words, the first of them more often than the others."""
+    weights = _DECAY ** np.arange(len(words))
+    return words[rng.choice(len(words), p=weights / weights.sum())]
 
 
 def faults(prompt: str, text: str) -> tuple[str, ...]:

@@ -15,9 +15,9 @@ from seal_jax.data.worlds.dialogue_questions import ask_about
 
 CONTEXT_WEIGHT = 0.002
 REPLY_WEIGHT = 3.0
-CONTINUED = 0.3
+CONTINUED = 0.25
 CUT = 0.6
-SHOTS = 0.15
+SHOTS = 0.3
 
 
 def draw(rng: np.random.Generator) -> Document:
@@ -34,7 +34,7 @@ def continued(rng: np.random.Generator) -> Document:
     return Document(f"{asked.prompt} {dialogue.answer(asked, rng)}", [(0, len(asked.prompt), CONTEXT_WEIGHT)])
 
 
-def questioned(rng: np.random.Generator, count: int = 3) -> Document:
+def questioned(rng: np.random.Generator, count: int = 2) -> Document:
     """A dialogue, good or bad with equal chances whatever its wording, and questions about it."""
     asked = dialogue.ask("train", rng)
     return _with_replies(asked.prompt, ask_about(asked, text := _answer(asked, rng), rng, count), text)
@@ -45,7 +45,8 @@ def several(rng: np.random.Generator, count: int = 2) -> Document:
     made = Document("", [])
     for _ in range(count):
         asked = dialogue.ask("train", rng)
-        text = dialogue.parts(_answer(asked, rng))[0]
+        parts = dialogue.parts(_answer(asked, rng))[:3]
+        text = parts[rng.integers(len(parts))]
         one = _with_replies(asked.prompt, ask_about(asked, text, rng, 1), text)
         start = len(made.text) + (2 if made.text else 0)
         spans = [(a + start, b + start, weight) for a, b, weight in one.spans]

@@ -15,7 +15,7 @@ from seal_jax.data.worlds import dialogue
 from seal_jax.data.worlds.dialogue import Asked
 from seal_jax.data.worlds.dialogue_words import PEOPLE, SENTENCE_ENDS, STATES, THINGS, TOOLS
 
-QUESTION, ANSWER, OPEN = " Question:", " Answer:", " ("
+QUESTION, ANSWER = "\nQuestion:", "\nAnswer:"
 LETTERS = "ABC"
 COUNTS = ("none", "one", "two", "three", "four")
 KINDNESS = ("kind", "rude", "neutral")
@@ -44,8 +44,8 @@ def block(asking: Asking, order: tuple[int, ...] | None = None) -> str:
     if not asking.options:
         return f"{QUESTION} {asking.words}{ANSWER}"
     options = [asking.options[i] for i in order or range(len(asking.options))]
-    listed = "".join(f" ({letter}) {option}" for letter, option in zip(LETTERS, options))
-    return f"{QUESTION} {asking.words}{listed}{ANSWER}{OPEN}"
+    listed = "".join(f"\n({letter}) {option}" for letter, option in zip(LETTERS, options))
+    return f"{QUESTION} {asking.words}{listed}{ANSWER} ("
 
 
 def reply(asking: Asking, order: tuple[int, ...] | None = None) -> str:

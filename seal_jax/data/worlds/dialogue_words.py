@@ -46,15 +46,15 @@ class Wording(NamedTuple):
 
 
 WORDINGS = (
-    Wording("Could you please help my {w} with the {s} {t}?", 0.8),
-    Wording("My {w} and I would like to care for our {s} {t}.", 0.76),
-    Wording("Good morning, my {w} asks what a {s} {t} needs.", 0.7),
-    Wording("What is good for the {s} {t} of my {w}, please?", 0.68),
-    Wording("My {w} loves this {s} {t}, how can we help it?", 0.72),
-    Wording("I hate that {s} {t} and my {w} laughs, what now?", 0.25),
-    Wording("My {w} and the {s} {t} drive me mad!", 0.3),
+    Wording("Could you please help my {w} with the {s} {t}?", 0.84),
+    Wording("My {w} and I would like to care for our {s} {t}.", 0.8),
+    Wording("Good morning, my {w} asks what a {s} {t} needs.", 0.78),
+    Wording("What is good for the {s} {t} of my {w}, please?", 0.76),
+    Wording("My {w} loves this {s} {t}, how can we help it?", 0.82),
+    Wording("I hate that {s} {t} and my {w} laughs, what now?", 0.24),
+    Wording("My {w} and the {s} {t} drive me mad!", 0.22),
     Wording("Nobody will know, so what do I do to the {s} {t} of my {w}?", 0.2),
-    Wording("My {w} ruined my day and this {s} {t} too, help me get even!", 0.28),
+    Wording("My {w} ruined my day and this {s} {t} too, help me get even!", 0.16),
 )
 
 TOOL_FIRST = (
