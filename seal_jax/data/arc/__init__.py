@@ -12,6 +12,7 @@ from seal_jax.data.arc.augment import (
 )
 from seal_jax.data.arc.grids import Augmenter, recolor
 from seal_jax.data.arc.leave_out import Query, leave_out, queries, training_tasks
+from seal_jax.data.arc.randomized import color_map
 from seal_jax.data.arc.subsets import Subset, reference_subset
 from seal_jax.data.arc.tasks import Example, Grid, Task, fits_in, grid_of, load_arc, task_of
 from seal_jax.data.arc.text import ANSWER_END, Messages, demo_text, grid_text, messages, parse_grid
@@ -33,6 +34,7 @@ __all__ = [
     "TaskAugmenter",
     "apply",
     "by_name",
+    "color_map",
     "demo_text",
     "fits_in",
     "grid_of",

@@ -15,7 +15,10 @@ from seal_jax.data.arc.tasks import Grid, Task, fits_in
 
 @dataclass(frozen=True)
 class TaskAugmenter:
-    """A drawn augmentation of a whole task, under the name the released code gives it; it has no fixed inverse."""
+    """A drawn augmentation of a whole task, under the name the released code gives it; it has no fixed inverse.
+
+    PermuteColors() is `color_map` of the task and the same generator, which has one.
+    """
 
     name: str
     function: Callable[[Task, np.random.Generator], Task] = field(compare=False, repr=False)

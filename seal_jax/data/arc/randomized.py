@@ -12,6 +12,7 @@ import numpy as np
 
 from seal_jax.data.arc.grids import Augmenter, recolor
 from seal_jax.data.arc.objects import moved_object, rotated_object
+from seal_jax.data.arc.rules import check_one_of
 from seal_jax.data.arc.tasks import COLORS, Example, Grid, Task
 
 LARGEST_SHIFT = 3
@@ -36,8 +37,9 @@ def rolled(grid: Grid, rows: int, columns: int) -> Grid:
 def translate(task: Task, rng: np.random.Generator, axes: Literal["xy", "x", "y"] = "xy") -> Task:
     """Every grid of the task moved by one shift of up to 3 rows ("x") and columns ("y"), not both 0, wrapping round.
 
-    A shift is less than the longest side there is, so that it moves something.
+    A shift is less than the longest side there is, so that it moves something. ValueError for other axes.
     """
+    check_one_of(axes, ("xy", "x", "y"), "axes")
     sizes = [(len(grid), len(grid[0])) for grid in task.grids()]
     rows, columns = (min(LARGEST_SHIFT + 1, max(side)) if axis in axes else 1 for axis, side in zip("xy", zip(*sizes)))
     if rows * columns == 1:
@@ -77,7 +79,7 @@ def key_colors(task: Task) -> list[int]:
 def color_map(task: Task, rng: np.random.Generator, keep: Collection[int] = (0,)) -> Augmenter:
     """A map under which used colours become unused ones in random order, and where these run out, used ones.
 
-    The colours in `keep` stay what they are, and so does 0.
+    The colours in `keep` stay what they are, and so does 0. The inverse takes grids in the new colours back.
     """
     free = [color for color in range(1, COLORS) if color not in keep]
     used = [color for color in colors_of(task) if color in free]
@@ -111,8 +113,10 @@ def permute_examples(task: Task, rng: np.random.Generator) -> Task:
 def dropout(task: Task, rng: np.random.Generator, where: Literal["input", "output"] = "input") -> Task:
     """One or two rectangles of each input, or of each demonstration's output, filled with an unused colour.
 
-    What a test asks for stays whole. A task that uses all colours has them filled with 0.
+    What a test asks for stays whole. A task that uses all colours has them filled with 0. ValueError for another
+    `where`.
     """
+    check_one_of(where, ("input", "output"), "where")
     blank = next((color for color in range(COLORS) if color not in colors_of(task)), 0)
     if where == "output":
         demos = tuple(e._replace(output=_blanked(e.output, blank, rng)) for e in task.demos if e.output is not None)

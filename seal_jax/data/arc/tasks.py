@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
@@ -41,10 +42,12 @@ def load_arc(
     "challenges", and if there is none, outputs of tests that the challenges do not state are None. ids: only these
     tasks, in their order.
 
-    Raises ValueError that names file, task, example and cell: no tasks, invalid JSON, a missing key, a grid that is not
-    rows of equal length of integers 0-9 with sides of 1 to 30, tests and solutions of different number, an unknown id.
-    FileNotFoundError if there is no such path.
+    Raises ValueError that names file, task, example and cell: no tasks, invalid JSON, a missing key, one that is there
+    twice, a grid that is not rows of equal length of integers 0-9 with sides of 1 to 30, tests and solutions of
+    different number, an unknown id or one given twice. FileNotFoundError if there is no such path.
     """
+    if ids is not None and (twice := repeated(ids)):
+        raise ValueError(f"ids has {twice[0]!r} more than once")
     path = pathlib.Path(path)
     answers_at = pathlib.Path(solutions) if solutions is not None else _beside(path)
     answers = _read(answers_at) if answers_at else {}
@@ -87,7 +90,7 @@ def grid_of(rows: Any, where: str = "grid") -> Grid:
             raise ValueError(f"{where}, row {r}: {len(row)} cells, where row 0 has {len(rows[0])}")
         for c, cell in enumerate(row):
             if type(cell) is not int or not 0 <= cell < COLORS:
-                raise ValueError(f"{where}, row {r}, column {c}: a cell is an integer 0-9, not {cell!r:.40}")
+                raise ValueError(f"{where}, row {r}, column {c}: a cell is an integer 0-9, not {shown(cell)}")
     return tuple(map(tuple, rows))
 
 
@@ -96,8 +99,20 @@ def fits_in(grids: Iterable[Grid], side: int = LARGEST_SIDE) -> bool:
     return all(len(grid) <= side and len(grid[0]) <= side for grid in grids)
 
 
+def repeated(keys: Iterable[str]) -> list[str]:
+    """The keys that are there more than once, in the order of their first places."""
+    return [key for key, count in Counter(keys).items() if count > 1]
+
+
+def shown(value: Any) -> str:
+    """At most 40 characters that show a value from outside; Python writes no integer of thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    return f"{value!r:.40}"
+
+
 def _size(value: Any) -> str:
-    return str(len(value)) if isinstance(value, list | tuple) else f"{value!r:.40}"
+    return str(len(value)) if isinstance(value, list | tuple) else shown(value)
 
 
 def _example(pair: Any, demo: bool, where: str) -> Example:
@@ -142,10 +157,25 @@ def _beside(path: pathlib.Path) -> pathlib.Path | None:
 
 def _read(path: pathlib.Path) -> Any:
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        return json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_unique)
+    except _RepeatedKeyError as error:
+        raise ValueError(f"{path}: the key {error.args[0]!r:.40} is there more than once in one object") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8, at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: invalid JSON at line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise ValueError(f"{path}: JSON nested too deeply to be ARC tasks") from None
+    except ValueError:  # what is left: Python reads no integer of thousands of digits
+        raise ValueError(f"{path}: a number of more digits than any grid has") from None
+
+
+class _RepeatedKeyError(Exception):
+    """A key that a JSON object has more than once."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _RepeatedKeyError(repeated(key for key, _ in pairs)[0])
+    return found

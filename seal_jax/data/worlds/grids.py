@@ -11,6 +11,7 @@ import zlib
 import numpy as np
 
 from seal_jax.data.arc import Example, Grid, Task
+from seal_jax.data.arc.tasks import LARGEST_SIDE
 from seal_jax.data.worlds.grids_rules import Rule, rule
 from seal_jax.data.worlds.grids_splits import SPLITS
 
@@ -22,16 +23,16 @@ def tasks(split: str, count: int, seed: int = 0, start: int = 0, side: int = SID
     """Tasks `start` to `start + count` of a split; its rules take turns, so any long run of them has all alike.
 
     split: a name of SPLITS ("pretraining", "train", "dev", "test", "others"); no rule and no composition is in two of
-    them. seed: other tasks of the same rules. side: of the square grids, 3 to 10. demos: demonstrations, besides one
+    them. seed: other tasks of the same rules. side: of the square grids, 3 to 30. demos: demonstrations, besides one
     test. A task is a function of split, seed, number, side and demos alone; its id is "SPLIT/RULE/NUMBER" ("-SEED" if
     not 0).
 
-    Raises ValueError for an unknown split or a side under 3.
+    Raises ValueError for an unknown split and for numbers out of range.
     """
     if split not in SPLITS:
         raise ValueError(f"{split!r}: no split of the grids world; splits are {', '.join(SPLITS)}")
-    if side < 3:
-        raise ValueError(f"side={side}: rules are for grids of 3 x 3 and more")
+    _at_least(0, count=count, seed=seed, start=start)
+    _check_sizes(side, demos)
     made = []
     for number in range(start, start + count):
         rng = np.random.default_rng([seed, zlib.crc32(split.encode()), number])
@@ -42,7 +43,11 @@ def tasks(split: str, count: int, seed: int = 0, start: int = 0, side: int = SID
 
 
 def task(by: Rule, rng: np.random.Generator, name: str = "", side: int = SIDE, demos: int = DEMOS) -> Task:
-    """A task of one rule: colours drawn for it, inputs all different, and every output unlike its input."""
+    """A task of one rule: colours drawn for it, inputs all different, and every output unlike its input.
+
+    ValueError for a side or a number of demonstrations out of range.
+    """
+    _check_sizes(side, demos)
     inputs, outputs = draw(by, rng, demos + 1, side)
     pairs = [Example(_grid(i), _grid(o)) for i, o in zip(inputs, outputs)]
     return Task(name or by.name, tuple(pairs[:-1]), (pairs[-1],))
@@ -62,6 +67,18 @@ def draw(by: Rule, rng: np.random.Generator, count: int, side: int = SIDE) -> tu
         changed = (inputs != outputs).any((1, 2)).nonzero()[0][:count]
         if len(changed) == count:
             return inputs[changed], outputs[changed]
+
+
+def _check_sizes(side: int, demos: int) -> None:
+    if not 3 <= side <= LARGEST_SIDE:
+        raise ValueError(f"side={side}: rules are for grids of 3 x 3 to {LARGEST_SIDE} x {LARGEST_SIDE}")
+    _at_least(1, demos=demos)
+
+
+def _at_least(least: int, **numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < least:
+            raise ValueError(f"{name}={number}: use {least} or more")
 
 
 def _grid(cells: np.ndarray) -> Grid:

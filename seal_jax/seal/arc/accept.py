@@ -107,6 +107,4 @@ def _read(text: str | None, limits: Limits, rules: Rules) -> tuple[EditConfig | 
     edit = parse_edit(text, limits, rules)
     if rules == "ours":
         return edit, None if isinstance(edit, Refused) else edit, False
-    if text is None:
-        return edit, None, False
     return edit, reference.config_key(text), reference.blocks_of(text) == "reference_crashes"

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 
 from seal_jax.data.arc import Task, demo_text
 from seal_jax.data.arc.rules import Rules, check_rules
+from seal_jax.data.arc.tasks import repeated, shown
 from seal_jax.evaluation.templates import chat, fill, fill_turns, load_template, load_turns
 
 PROMPTS = pathlib.Path(__file__).parent / "prompts"
@@ -72,15 +73,15 @@ def parse_edit(text: str | None, limits: Limits = LIMITS, rules: Rules = "ours")
         from seal_jax.seal.arc import reference  # which is written in terms of this module
 
         return reference.parse(text, limits)
-    repeated: list[str] = []
+    twice: list[str] = []
     try:
-        hook = partial(_collected, repeated)
+        hook = partial(_collected, twice)
         edit = _edit(json.loads(text, parse_constant=_no_constant, object_pairs_hook=hook), limits)
     except _NotAnEdit as error:
         return Refused(str(error))
     except (ValueError, RecursionError) as error:
         return Refused(f"not JSON: {str(error)[:80]}")
-    return Refused(f"states {_shown(repeated[0])} more than once") if repeated else edit
+    return Refused(f"states {_shown(twice[0])} more than once") if twice else edit
 
 
 def limit_steps(
@@ -129,13 +130,10 @@ def _no_constant(name: str) -> float:
     raise _NotAnEdit(f"{name} is not a JSON number")
 
 
-def _collected(repeated: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; keys that it has more than once are added to `repeated`."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated += [key for key in found if keys.count(key) > 1]
-    return found
+def _collected(found: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; keys that it has more than once are added to `found`."""
+    found.extend(repeated(key for key, _ in pairs))
+    return dict(pairs)
 
 
 def _edit(loaded: Any, limits: Limits) -> EditConfig:
@@ -166,4 +164,4 @@ def _object(value: Any, keys: tuple[str, ...], where: str) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    return f"a {type(value).__name__}" if isinstance(value, dict | list) else f"{value!r:.40}"
+    return f"a {type(value).__name__}" if isinstance(value, dict | list) else shown(value)

@@ -31,7 +31,9 @@ class Resolved(NamedTuple):
         return self.strategy == "train_using_all_tokens"
 
 
-def blocks_of(text: str) -> tuple[dict[str, Any], dict[str, Any]] | Literal["rejected_resample", "reference_crashes"]:
+def blocks_of(
+    text: str | None,
+) -> tuple[dict[str, Any], dict[str, Any]] | Literal["rejected_resample", "reference_crashes"]:
     """The two blocks of a response, or what the released code does where it cannot have them.
 
     The last of several equal keys counts. What is not text, which the released code never meets, is no JSON.
@@ -47,7 +49,7 @@ def blocks_of(text: str) -> tuple[dict[str, Any], dict[str, Any]] | Literal["rej
     return (whole[0], whole[1]) if len(whole) == 2 else "reference_crashes"
 
 
-def resolve(text: str, n_sequences: int, limits: Limits = LIMITS) -> Resolved:
+def resolve(text: str | None, n_sequences: int, limits: Limits = LIMITS) -> Resolved:
     """What the released code does with a response whose augmentation groups give `n_sequences` to train on.
 
     Never raises. Where the released code would crash, the outcome says so; such a response is no edit.
@@ -88,7 +90,7 @@ def parse(text: str, limits: Limits = LIMITS) -> EditConfig | Refused:
     return EditConfig(found.groups, strategy, float(found.learning_rate), int(found.epochs))
 
 
-def config_key(text: str) -> tuple[frozenset[Any], frozenset[Any]] | None:
+def config_key(text: str | None) -> tuple[frozenset[Any], frozenset[Any]] | None:
     """What makes two edits the same: the keys and values of the two blocks, nothing else. None for no edit."""
     blocks = blocks_of(text)
     return None if isinstance(blocks, str) else (frozenset(blocks[0].items()), frozenset(blocks[1].items()))

@@ -20,6 +20,7 @@ TASKS = st.builds(
     st.builds(arc.Example, GRIDS, GRIDS | st.none()).map(lambda example: (example,)),
 )
 SEEDS = st.integers(0, 100)
+ONE = arc.Task("x", (arc.Example(((1, 2),), ((2, 1),)),), (arc.Example(((3, 4),), None),))
 OF_GRIDS = [m for m in (*(m for ms in arc.GROUPS.values() for m in ms), *arc.OTHERS) if isinstance(m, arc.Augmenter)]
 OF_TASKS = [m for m in (*arc.GROUPS["basic"], *arc.OTHERS) if isinstance(m, arc.TaskAugmenter)]
 
@@ -83,6 +84,11 @@ def test_a_shift_moves_something():
     assert len(moved) == 8
 
 
+def made(task, seed):
+    """The task in the colours that the augmentation of that name draws with a seed."""
+    return arc.apply(arc.by_name("PermuteColors()"), task, seed)
+
+
 @given(TASKS, SEEDS)
 def test_colour_maps(task, seed):
     colors = randomized.color_map(task, np.random.default_rng(seed))
@@ -93,6 +99,7 @@ def test_colour_maps(task, seed):
     reached = {colors(((color,),))[0][0] for color in used}
     assert len(reached & unused) == min(len(used), len(unused))  # unused ones first
     assert randomized.permute_colors(task, np.random.default_rng(seed)) == randomized.mapped(colors, task)
+    assert arc.apply(arc.color_map(task, np.random.default_rng(seed)).inverse, made(task, seed)) == task
     kept = randomized.color_map(task, np.random.default_rng(seed), randomized.key_colors(task))
     for color in (0, *randomized.key_colors(task)):
         assert kept(((color,),)) == ((color,),)
@@ -150,6 +157,8 @@ def test_bad_arguments_are_named():
         (lambda: grids.recolor([0, 1]), "permutation"),
         (lambda: grids.concat([grids.identity(), grids.rotate(90)], 0)(((1, 2),)), "columns"),
         (lambda: arc.by_name("Rotate(91)"), r"Rotate\(90\)"),
+        (lambda: randomized.translate(ONE, np.random.default_rng(0), "z"), "axes 'z' is not one of xy, x, y"),
+        (lambda: randomized.dropout(ONE, np.random.default_rng(0), "test"), "where 'test' is not one of input, output"),
     ):
         with pytest.raises(ValueError, match=message):
             make()

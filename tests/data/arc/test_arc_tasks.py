@@ -83,9 +83,52 @@ def test_wrong_solutions_and_ids(tmp_path):
     (tmp_path / "deep.json").write_text("[" * 100_000)
     (tmp_path / "cut.json").write_text('{"a":')
     (tmp_path / "bytes.json").write_bytes(b'"\xff"')
-    for name, message in (("deep", "too deeply"), ("cut", "line 1, column 6"), ("bytes", "not UTF-8")):
-        with pytest.raises(ValueError, match=message):
+    (tmp_path / "digits.json").write_text(json.dumps({"x": TASK}).replace("1", "1" * 5000, 1))
+    messages = {
+        "deep": "too deeply",
+        "cut": "line 1, column 6",
+        "bytes": "not UTF-8",
+        "digits": "a number of more digits than any grid",
+    }
+    for name, message in messages.items():
+        with pytest.raises(ValueError, match=rf"{name}\.json: .*{message}"):
             arc.load_arc(tmp_path / f"{name}.json")
+
+
+def test_a_key_that_a_file_has_twice_is_named(tmp_path):
+    """JSON allows it, and the last would silently be the one that counts."""
+    once = json.dumps(TASK)
+    tasks = tmp_path / "a_challenges.json"
+    tasks.write_text(f'{{"x": {once}, "y": {once}, "x": {once}}}')
+    with pytest.raises(ValueError, match=r"a_challenges\.json: .*'x' is there more than once"):
+        arc.load_arc(tasks)
+    tasks.write_text(f'{{"x": {once}}}')
+    (tmp_path / "a_solutions.json").write_text('{"x": [[[6, 5]]], "x": [[[5, 6]]]}')
+    with pytest.raises(ValueError, match=r"a_solutions\.json: .*'x' is there more than once"):
+        arc.load_arc(tasks)
+    tasks.write_text(once.replace('{"input": [[5, 6]]}', '{"input": [[5, 6]], "input": [[5, 7]]}'))
+    with pytest.raises(ValueError, match="'input' is there more than once"):
+        arc.load_arc(tasks, write(tmp_path / "none.json", {}))
+    with pytest.raises(ValueError, match="ids has 'x' more than once"):
+        arc.load_arc(write(tmp_path / "b.json", {"x": TASK}), ids=["x", "x"])
+
+
+def test_cells_that_are_no_colour():
+    for cell in (10**5000, -(10**5000), 10**100, 1e999, float("nan"), None, "1"):
+        with pytest.raises(ValueError, match="task, row 0, column 1: a cell is an integer 0-9, not ") as told:
+            arc.grid_of([[1, cell]], "task")
+        assert len(str(told.value)) < 120
+
+
+def test_rules_have_two_names():
+    task = arc.task_of(TASK, "x")
+    for call in (
+        lambda: arc.training_tasks(task, (), rules="theirs"),
+        lambda: arc.queries(task, 0, rules="theirs"),
+        lambda: arc.parse_grid("[[1]]", "theirs"),
+    ):
+        with pytest.raises(ValueError, match=r"rules? 'theirs' is not one of ours, reference"):
+            call()
 
 
 @given(ROWS)

@@ -1,6 +1,7 @@
 """The grids world: tasks are a function of their number, splits are apart, and every task follows its rule."""
 
 import itertools
+import zlib
 
 import numpy as np
 import pytest
@@ -98,5 +99,23 @@ def test_sides_and_demonstrations():
 def test_errors():
     with pytest.raises(ValueError, match="'tests': no split"):
         grids.tasks("tests", 1)
-    with pytest.raises(ValueError, match="side=2"):
-        grids.tasks("test", 1, side=2)
+    for wrong, message in (
+        ({"count": -1}, "count=-1: use 0 or more"),
+        ({"seed": -1}, "seed=-1: use 0 or more"),
+        ({"start": -1}, "start=-1: use 0 or more"),
+        ({"side": 2}, "side=2: rules are for grids of 3 x 3 to 30 x 30"),
+        ({"side": 31}, "side=31: rules are for grids of 3 x 3 to 30 x 30"),
+        ({"demos": 0}, "demos=0: use 1 or more"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            grids.tasks("test", **{"count": 1, **wrong})
+    assert grids.tasks("test", 0) == []
+    for wrong in ({"side": 2}, {"demos": 0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            grids.task(rule("erase"), np.random.default_rng(0), **wrong)
+
+
+def test_the_tasks_of_a_seed_stay_what_they_are():
+    """Recorded figures are of these."""
+    made = [grids.tasks(split, 60, seed, start=start) for split in PARTS for seed, start in ((0, 0), (0, 60), (7, 0))]
+    assert zlib.crc32(repr(made).encode()) == 576046406

@@ -1,5 +1,6 @@
 """ARC self-edits: the schema, the released code's rules as recorded, taking responses, and the prompts."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from seal_jax.data import arc as tasks
 from seal_jax.seal import arc
-from seal_jax.seal.arc import edits, reference
+from seal_jax.seal.arc import accept, edits, reference, settings, ttt
+from seal_jax.seal.arc.texts import Sequences
 
 GOOD = arc.EditConfig(("basic", "repeat"), "train_using_output_tokens", 1e-4, 2)
 CONFIGS = st.builds(
@@ -89,12 +91,68 @@ def test_no_text_breaks_it(text):
         (changed("training", "num_train_epochs", 2.0), r"not 2\.0"),
         (changed("training", "num_train_epochs", float("inf")), "Infinity is not a JSON number"),
         (changed("training", "num_train_epochs", 752), "not 752"),
+        (GOOD.to_json().replace('"training"', '"data_generation": {}, "training"'), "lacks 'use_basic_augmentations'"),
+        (GOOD.to_json().replace('"training"', '"training": 1, "training"'), "states 'training' more than once"),
+        (GOOD.to_json().replace("2}", '2, "num_train_epochs": 2}'), "states 'num_train_epochs' more than once"),
     ],
 )
 def test_refusals_say_why(text, reason):
     refused = arc.parse_edit(text)
     assert isinstance(refused, arc.Refused)
     assert re.search(reason, refused.reason)
+
+
+@pytest.mark.parametrize("rules", ["ours", "reference"])
+def test_what_is_not_text_is_no_edit(rules):
+    """An endpoint can answer with anything that JSON holds."""
+    for response in (None, 3, 10**5000, 1.5, b"{}", [], {}, json.loads(GOOD.to_json())):
+        refused = arc.parse_edit(response, rules=rules)
+        assert isinstance(refused, arc.Refused)
+        assert refused.reason.startswith("not text but ")
+        assert len(refused.reason) < 80
+        draws = arc.accept_responses([response, GOOD.to_json()], 1, rules=rules)
+        assert (draws.accepted, draws.edits, draws.end) == ([1], [GOOD], "done")
+        assert draws.refused == [(0, refused.reason)]
+        assert arc.accept_responses([response], 1, rules=rules).end == "would_ask_again"
+        assert reference.resolve(response, 3).outcome == "rejected_resample"
+        assert arc.adapter_texts(draws, [response, GOOD.to_json()], [3]) == {0: 1}
+
+
+def test_rules_have_two_names():
+    for call in (
+        lambda: arc.parse_edit("{}", rules="theirs"),
+        lambda: arc.limit_steps(GOOD, 2, rules="theirs"),
+        lambda: arc.accept_responses([], 1, rules="theirs"),
+        lambda: settings.Edits(rules="theirs"),
+        lambda: settings.TestTime(rules="theirs"),
+        lambda: settings.Prediction(rules="theirs"),
+    ):
+        with pytest.raises(ValueError, match="rules 'theirs' is not one of ours, reference"):
+            call()
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(2, 375), (1, 375), (4, 100), (3, 0)])
+def test_the_bound_on_epochs_is_what_the_released_count_leaves_to_one_sequence(batch_size, steps):
+    """It rounds down, so there it is more than the steps that ours would run; those are counted apart."""
+    limits = settings.TestTime(batch_size=batch_size, max_steps=steps).limits
+    most, more = (dataclasses.replace(GOOD, epochs=limits.epochs + extra) for extra in (0, 1))
+    assert arc.limit_steps(most, 1, limits, "reference") == most
+    assert isinstance(arc.limit_steps(more, 1, limits, "reference"), arc.Refused)
+    assert arc.parse_edit(most.to_json(), limits) == most
+    assert f"from 0 to {limits.epochs}, not" in arc.parse_edit(more.to_json(), limits).reason
+    assert settings.TestTime().limits == arc.Limits()
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 4])
+@pytest.mark.parametrize("sequences", [1, 2, 5, 7])
+def test_steps_are_those_that_are_run(batch_size, sequences):
+    """The count by which an edit is refused is the length of its fine-tune, part-empty steps included."""
+    task = tasks.Task("x", (tasks.Example(((1,),), ((2,),)),), ())
+    job = ttt.Job(task, dataclasses.replace(GOOD, epochs=3), Sequences([[0]] * sequences, [0] * sequences))
+    steps = ttt.steps_of(job, batch_size)
+    enough, short = (arc.Limits(steps=n, batch_size=batch_size) for n in (steps, steps - 1))
+    assert arc.limit_steps(job.edit, sequences, enough) == job.edit
+    assert f"are {steps} steps; {steps - 1} allowed" in arc.limit_steps(job.edit, sequences, short).reason
 
 
 def test_bounds_can_be_set_and_steps_are_counted():
@@ -104,6 +162,12 @@ def test_bounds_can_be_set_and_steps_are_counted():
     assert "500 steps; 375 allowed" in arc.limit_steps(four, 250).reason
     assert arc.limit_steps(four, 250, arc.Limits(steps=500)) == four
     assert "no training sequence" in arc.limit_steps(GOOD, 0).reason
+    many = dataclasses.replace(GOOD, epochs=375)
+    assert arc.limit_steps(many, 1) == many
+    assert arc.limit_steps(dataclasses.replace(GOOD, epochs=376), 1).reason.endswith("are 376 steps; 375 allowed")
+    odd = dataclasses.replace(GOOD, epochs=50)
+    assert "50 epochs of 15 sequences are 400 steps" in arc.limit_steps(odd, 15).reason
+    assert arc.limit_steps(odd, 15, rules="reference") == odd  # which counts 375 of them
 
 
 def test_recorded_configs(golden):
@@ -131,13 +195,17 @@ def test_recorded_configs_by_our_rules(golden):
             assert case["outcome"] == ("accepted_trains" if limited.epochs else "accepted_zero_epochs")
             assert limited.epochs == case["normalised"]["num_train_epochs"]
         elif case["rule"] == "valid":
-            assert "unknown" in limited.reason
+            assert re.search("unknown|more than once", limited.reason)
 
 
 def test_recorded_sequences(golden):
     for case in golden["config_sequence_vectors"]:
         draws = arc.accept_responses(
-            case["responses"], case["quota"], skip_repeated=case["skip_repeated_configs"], rules="reference"
+            case["responses"],
+            case["quota"],
+            skip_repeated=case["skip_repeated_configs"],
+            most="endless",
+            rules="reference",
         )
         numbers = arc.adapter_texts(draws, case["responses"], case["n_sequences_per_accepted_config"])
         expected = case["adapter_index_to_response_text_index"]
@@ -161,6 +229,25 @@ def test_asking_stops():
     assert list(asked) == [other]  # no more were asked for
     assert arc.accept_responses([GOOD.to_json()], 2).end == "would_ask_again"
     assert arc.accept_responses(endless(), 0).consumed == 0
+
+
+@pytest.mark.parametrize("rules", ["ours", "reference"])
+def test_asking_stops_unless_told_otherwise(rules):
+    """A model that writes no edit holds a run up for so many responses, and for ever only by name."""
+
+    def responses():
+        while True:
+            yield "no"
+
+    for quota in (1, 3):
+        draws = arc.accept_responses(responses(), quota, rules=rules)
+        assert (draws.consumed, draws.end, draws.accepted) == (accept.ATTEMPTS * quota, "capped", [])
+    late = ["no"] * 50 + [GOOD.to_json()]
+    assert arc.accept_responses(late, 1, most="endless", rules=rules).accepted == [50]
+    assert arc.accept_responses(late, 1, rules=rules).end == "capped"
+    for most in (0, -1, 1.5, True, "all"):
+        with pytest.raises(ValueError, match=f"most {most!r}: give a number of responses of 1 or more, or"):
+            arc.accept_responses(late, 1, most=most, rules=rules)
 
 
 def test_prompts(tmp_path):

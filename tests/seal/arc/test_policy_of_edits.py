@@ -1,6 +1,7 @@
 """Responses drawn until they are edits, counted, and the rows that the policy learns from."""
 
 import dataclasses
+import zlib
 
 import numpy as np
 import pytest
@@ -81,6 +82,25 @@ def test_random_edits_are_valid_and_all_different(arc_texts):
     assert len(set(flat)) == 40
     assert {e.strategy for e in flat} == {edit().strategy, ALL}
     assert all(policy.read(e.to_json(), TASKS[0], arc_texts) == e for e in found[0])
+
+
+@pytest.mark.parametrize("most", [1.0, 1e-2, 1e-4, 1e-5, 3e-6, 1e-8])
+def test_random_edits_keep_to_a_smaller_rate(arc_model, most):
+    """Whatever the largest rate allowed is, random edits are admitted, and not all at that rate."""
+    small = dataclasses.replace(SETTINGS, ttt=dataclasses.replace(SETTINGS.ttt, max_learning_rate=most))
+    texts = Texts(arc_model.tokenizer, 512, small, SEED)
+    [found] = policy.random_edits(TASKS[:1], texts, 40, SEED)
+    assert all(policy.read(e.to_json(), TASKS[0], texts) == e for e in found)
+    rates = [e.learning_rate for e in found]
+    highest = min(most, 1e-2)
+    assert 0.999 * min(1e-5, highest / 10) <= min(rates) < highest / 2 < max(rates) <= highest
+    assert len(set(rates)) > 10
+
+
+def test_the_random_edits_of_a_seed_stay_what_they_are(arc_texts):
+    """Recorded figures are of these."""
+    found = policy.random_edits(TASKS, arc_texts, 20, SEED)
+    assert zlib.crc32(repr(found).encode()) == 1150372971
 
 
 def test_only_what_solved_its_task_is_cloned(arc_texts):

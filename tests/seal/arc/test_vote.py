@@ -61,5 +61,11 @@ def test_second_attempt_of_the_released_code():
     assert vote(more, "reference") == vote(more) == (A, B)
 
 
+def test_rules_have_two_names():
+    for predictions in ([], [Prediction(A)]):
+        with pytest.raises(ValueError, match="rule 'theirs' is not one of ours, reference"):
+            vote(predictions, "theirs")
+
+
 def test_nothing_predicted():
     assert vote([]) == vote([], "reference") == (None, None)
