@@ -82,6 +82,30 @@ def test_queries_hide_the_answer_and_fit_the_context(arc_model, arc_texts):
     assert [arc_model.tokenizer.decode(p).count("#") for p in plain.prompts] == [3, 3]
 
 
+def test_the_length_of_queries_is_limited_by_name(arc_model, arc_texts):
+    """A limit of 80 leaves the queries that a context of 80 does; the released 8192 comes with the released rules."""
+    limited = dataclasses.replace(SETTINGS, prediction=dataclasses.replace(HOW, max_length=80))
+    texts = Texts(arc_model.tokenizer, 512, limited, SEED)
+    assert texts.queries(task(0)) == Texts(arc_model.tokenizer, 80, SETTINGS, SEED).queries(task(0))
+    assert texts.queries(task(0)) != arc_texts.queries(task(0))
+    tight = dataclasses.replace(SETTINGS, prediction=dataclasses.replace(HOW, max_length=20))
+    assert "no query of test 0 fits 20 tokens" in Texts(arc_model.tokenizer, 512, tight, SEED).obstacle(task(0))
+    released = dataclasses.replace(HOW, rules="reference")
+    assert [how.length(131_072) for how in (HOW, released)] == [131_072, 8192]
+    assert [how.length(2048) for how in (HOW, released)] == [2048, 2048]
+    assert dataclasses.replace(released, max_length=16_384).length(131_072) == 16_384
+    with pytest.raises(ValueError, match="max_length 0: use 1 or more"):
+        dataclasses.replace(HOW, max_length=0)
+
+
+def test_released_answers_may_take_what_is_left_of_8192_tokens(arc_model):
+    """With the released rules and no limit of its own, an answer has 8192 tokens less its prompt."""
+    how = dataclasses.replace(HOW, rules="reference", max_new_tokens=8192)
+    texts = Texts(arc_model.tokenizer, 131_072, dataclasses.replace(SETTINGS, prediction=how), SEED)
+    posed = texts.queries(task(0))
+    assert posed.limits == [8192 - len(prompt) for prompt in posed.prompts]
+
+
 def test_sequences_do_not_know_the_tests(arc_texts):
     puzzle = task(0)
     other = puzzle._replace(tests=(Example(C, C),))
@@ -111,7 +135,7 @@ def test_bad_edits_score_as_such(arc_model, arc_texts, tried):
     assert [o["steps"] for o in found] == [6, 0, 3, 0, 0, 6, 6]
     assert [o["diverged"] for o in found] == [False, False, True, False, False, False, False]
     assert [bool(o["refused"]) for o in found] == [False, False, False, True, True, False, False]
-    assert found[4]["refused"] == "300 epochs of 5 sequences are 750 steps; 375 allowed"
+    assert found[4]["refused"] == "300 epochs of 5 sequences are 900 steps; 375 allowed"
     assert found[2]["loss"] is None
     assert all(o["correct"] is False for o in found)
     assert found[0] == found[6]  # one fine-tune
