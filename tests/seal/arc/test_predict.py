@@ -116,7 +116,14 @@ def test_sequences_do_not_know_the_tests(arc_texts):
 
 
 @pytest.fixture(scope="module")
-def tried(arc_model, arc_texts):
+def any_rate(arc_model):
+    """Texts whose settings allow any learning rate, so that a fine-tune can diverge."""
+    ttt = dataclasses.replace(SETTINGS.ttt, max_learning_rate=3.4e38)
+    return Texts(arc_model.tokenizer, 512, dataclasses.replace(SETTINGS, ttt=ttt), SEED)
+
+
+@pytest.fixture(scope="module")
+def tried(arc_model, any_rate):
     rows = [
         Trial(task(0), edit(rate=5e-2)),
         Trial(task(0), edit(epochs=0)),
@@ -127,7 +134,7 @@ def tried(arc_model, arc_texts):
         Trial(task(0), edit(rate=5e-2)),
     ]
     store, progress = Memory(), []
-    return rows, trials.run_trials(arc_model, rows, arc_texts, store, progress.append), store, progress
+    return rows, trials.run_trials(arc_model, rows, any_rate, store, progress.append), store, progress
 
 
 def test_bad_edits_score_as_such(arc_model, arc_texts, tried):
@@ -140,6 +147,8 @@ def test_bad_edits_score_as_such(arc_model, arc_texts, tried):
     assert all(o["correct"] is False for o in found)
     assert found[0] == found[6]  # one fine-tune
     assert sum(progress) == len(rows)
+    [over] = trials.run_trials(arc_model, rows[2:3], arc_texts)
+    assert (over["refused"], over["steps"]) == ("a learning rate of 3e+38; up to 1 allowed", 0)
 
 
 def test_no_epochs_are_the_model_itself(arc_model, arc_texts, tried):
@@ -148,7 +157,7 @@ def test_no_epochs_are_the_model_itself(arc_model, arc_texts, tried):
     assert alone["queries"] == 8
 
 
-def test_a_resumed_run_trains_what_is_missing(arc_model, arc_texts, tried, monkeypatch):
+def test_a_resumed_run_trains_what_is_missing(arc_model, any_rate, tried, monkeypatch):
     rows, found, store, _ = tried
     sizes, run = [], trials._run_group
     monkeypatch.setattr(trials, "_run_group", lambda *a: sizes.append(len(a[1])) or run(*a))
@@ -156,7 +165,7 @@ def test_a_resumed_run_trains_what_is_missing(arc_model, arc_texts, tried, monke
     for row in rows:
         if trials.key(row) != trials.key(rows[2]):
             partly.add(trials.key(row), kept if row is rows[5] else store[trials.key(row)])
-    again = trials.run_trials(arc_model, rows, arc_texts, partly)
+    again = trials.run_trials(arc_model, rows, any_rate, partly)
     assert sizes == [2]  # the group that the missing one belongs to, and whole
     assert again == [kept if i == 5 else o for i, o in enumerate(found)]
 
