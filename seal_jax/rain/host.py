@@ -1,0 +1,198 @@
+"""The host's side of a search: prompts to slots, slots to texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from seal_jax.generation.checks import check_integer, check_row_ids
+from seal_jax.generation.prompts import Prompt, bucket, encode, pad_left
+from seal_jax.generation.stops import Ending
+from seal_jax.models import Config
+from seal_jax.rain.refill import Arrivals, refill
+from seal_jax.rain.settings import Settings
+from seal_jax.rain.state import COMMIT, DONE, Fixed, Program, State, empty
+from seal_jax.rain.step import run
+from seal_jax.rain.tree import Tree
+
+LENGTHS = 4  # of judged texts, for each of which the judge is compiled
+
+
+class Result(NamedTuple):
+    """What a search gives for N prompts, one entry each.
+
+    texts: None without a tokenizer; tokens: what was generated, up to its end; values: of the set committed last, its
+    mean over its visits; visits: these, the true ones; searches: all, of all sets; passes: sequential forward passes in
+    which the prompt took part, its own and the judge's; tokens_processed: in them; judged: texts, those remembered not
+    counted; commits: sets; truncated: the tree was full at some time, so that a set was committed before its searches
+    were used, or a leaf was too deep for children; finished: the text ended by itself.
+    trees: for each prompt the tree before every commit, numpy arrays, or None. utilisation: the share of slots that
+    had a prompt, over rounds. rounds, total_passes: of all slots together.
+    """
+
+    texts: list[str | None]
+    tokens: list[list[int]]
+    values: list[float]
+    visits: list[int]
+    searches: list[int]
+    passes: list[int]
+    tokens_processed: list[int]
+    judged: list[int]
+    commits: list[int]
+    truncated: list[bool]
+    finished: list[bool]
+    trees: list[list[Tree]] | None
+    utilisation: float
+    rounds: int
+    total_passes: int
+
+
+class Job(NamedTuple):
+    """Prompts as token arrays, what each folds into the key, and what of each is not judged.
+
+    columns: P, that prompts are padded to; longest: tokens that a judged text can have.
+    """
+
+    prompts: list[np.ndarray]
+    ids: Sequence[int]
+    judged_from: Sequence[int]
+    columns: int
+    longest: int
+
+
+def check_slots(slots: int) -> int:
+    """`slots`. Raises ValueError unless it is a positive whole number."""
+    check_integer("slots", slots, "a positive number of prompts that are searched in step", 1)
+    return slots
+
+
+def prepare(
+    config: Config,
+    prompts: Sequence[Prompt],
+    tokenizer: Any,
+    settings: Settings,
+    ids: Sequence[int] | None,
+    judged_from: Sequence[int] | None,
+) -> Job:
+    """Check the prompts. Raises ValueError, naming the prompt, for one that cannot be searched."""
+    tokens = encode(prompts, config, tokenizer)
+    more = settings.max_new_tokens + settings.longest + settings.max_simulation
+    for row, prompt in enumerate(tokens):
+        if len(prompt) + more > config.max_position:
+            raise ValueError(
+                f"prompt {row} has {len(prompt)} tokens and its search reads up to {more} after it (max_new_tokens, "
+                f"one set and max_simulation), together more than the model's {config.max_position} positions"
+            )
+    starts = [0] * len(tokens) if judged_from is None else list(judged_from)
+    if len(starts) != len(tokens):
+        raise ValueError(f"{len(starts)} numbers in judged_from for {len(tokens)} prompts: expected one each")
+    for row, (start, prompt) in enumerate(zip(starts, tokens)):
+        check_integer(f"prompt {row}: judged_from", start, f"a number from 0 to {len(prompt)}", 0, len(prompt))
+    longest = max((len(prompt) - start for prompt, start in zip(tokens, starts)), default=0)
+    columns = bucket(max((len(prompt) for prompt in tokens), default=1), least=8)
+    return Job(tokens, check_row_ids(ids, len(tokens)), starts, columns, longest + more)
+
+
+def judged_sizes(longest: int) -> tuple[int, ...]:
+    """Columns of judged texts of up to `longest` tokens, small to large."""
+    return tuple(sorted({-(-longest * (i + 1) // LENGTHS) for i in range(LENGTHS)}))
+
+
+class Run:
+    """A search under way: which prompt is in which slot, and what was found so far."""
+
+    def __init__(self, program: Program, fixed: Fixed, job: Job, key: jax.Array, slots: int) -> None:
+        self.program, self.fixed, self.job, self.slots = program, fixed, job, slots
+        self.keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.asarray(np.array(job.ids, np.int32)))
+        dtype = fixed.params["embed_tokens"]["embedding"].dtype
+        self.state: State = empty(program, slots, dtype)
+        self.owner = np.full(slots, -1)
+        self.next = 0
+        self.rows: dict[int, dict[str, Any]] = {}
+        self.trees: list[list[Tree]] = [[] for _ in job.prompts]
+
+    def to_the_end(self, progress: Callable[[int, int], None] | None) -> None:
+        """Search until every prompt has its text."""
+        total = len(self.job.prompts)
+        while len(self.rows) < total:
+            self._fill()
+            more = self.next < total
+            enough = max(self.slots // 4, 1) if more else self.slots
+            self.state = run(self.program, self.fixed, self.state, jnp.int32(enough))
+            self._collect()
+            if progress is not None:
+                progress(len(self.rows), total)
+
+    def _fill(self) -> None:
+        free = np.flatnonzero(self.owner < 0)[: len(self.job.prompts) - self.next]
+        size = self.program.group
+        for at in range(0, len(free), size):
+            slots = free[at : at + size]
+            rows = np.arange(self.next, self.next + len(slots))
+            self.state = refill(self.program, self.fixed, self.state, self._arrivals(slots, rows))
+            self.owner[slots] = rows
+            self.next += len(slots)
+
+    def _arrivals(self, slots: np.ndarray, rows: np.ndarray) -> Arrivals:
+        job, size = self.job, self.program.group
+        tokens, mask = pad_left([job.prompts[row] for row in rows], size, job.columns)
+        padded = np.pad(rows, (0, size - len(rows)), mode="edge")
+        return Arrivals(
+            jnp.asarray(np.pad(slots, (0, size - len(slots)), constant_values=self.slots).astype(np.int32)),
+            jnp.asarray(tokens),
+            jnp.asarray(mask),
+            jnp.asarray(np.array([job.judged_from[row] for row in padded], np.int32)),
+            self.keys[padded],
+        )
+
+    def _collect(self) -> None:
+        phase = np.asarray(self.state.phase)
+        if self.program.pause:
+            for slot in np.flatnonzero((phase == COMMIT) & (self.owner >= 0)):
+                self.trees[self.owner[slot]].append(_tree_of(self.state.tree, int(slot)))
+        done = np.flatnonzero((phase == DONE) & (self.owner >= 0))
+        if not len(done):
+            return
+        counts = jax.device_get(self.state.counts)
+        tokens, new, overflow = jax.device_get(
+            (self.state.text.tokens, self.state.text.count, self.state.tree.overflow)
+        )
+        for slot in done:
+            length = min(int(new[slot]), self.program.settings.max_new_tokens)
+            said = tokens[slot, self.job.columns :][:length].tolist()
+            entry = {name: value[slot].item() for name, value in counts._asdict().items()}
+            self.rows[int(self.owner[slot])] = {**entry, "text": said, "overflow": bool(overflow[slot])}
+            self.owner[slot] = -1
+
+    def result(self, end: Ending) -> Result:
+        """The texts and what they took."""
+        rows = [self.rows[i] for i in range(len(self.job.prompts))]
+        cuts = [end.cut(row["text"]) for row in rows]
+        column = lambda name: [row[name] for row in rows]  # noqa: E731
+        rounds = int(self.state.rounds)
+        return Result(
+            texts=[text for _, text, _ in cuts],
+            tokens=[row["text"][:count] for row, (count, _, _) in zip(rows, cuts)],
+            values=column("value"),
+            visits=column("visits"),
+            searches=column("searches"),
+            passes=column("passes"),
+            tokens_processed=column("tokens"),
+            judged=column("judged"),
+            commits=column("commits"),
+            truncated=[row["overflow"] or row["cut"] for row in rows],
+            finished=[ended for _, _, ended in cuts],
+            trees=self.trees if self.program.pause else None,
+            utilisation=int(self.state.busy) / max(rounds * self.slots, 1),
+            rounds=rounds,
+            total_passes=int(self.state.passes),
+        )
+
+
+def _tree_of(tree: Tree, slot: int) -> Tree:
+    one = jax.tree.map(lambda x: x[slot], tree._replace(key=jax.random.key_data(tree.key)))
+    return jax.device_get(one)

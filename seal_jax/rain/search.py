@@ -1,0 +1,74 @@
+"""RAIN for any number of prompts: the host fills slots, a compiled program searches, the host takes the texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from seal_jax.generation.prompts import Prompt
+from seal_jax.generation.stops import ending
+from seal_jax.models import Config, Params, unroll
+from seal_jax.rain import embeddings
+from seal_jax.rain.endings import make_endings
+from seal_jax.rain.host import Result, Run, check_slots, judged_sizes, prepare
+from seal_jax.rain.judge import Judge
+from seal_jax.rain.settings import Settings
+from seal_jax.rain.state import Fixed, Program
+from seal_jax.runtime.mesh import mesh_of, use
+
+
+def search(
+    params: Params,
+    config: Config,
+    prompts: Sequence[Prompt],
+    key: jax.Array,
+    *,
+    judge: Judge,
+    settings: Settings | None = None,
+    tokenizer: Any = None,
+    slots: int = 16,
+    group: int | None = None,
+    stop: str | Sequence[str] | None = None,
+    eos: int | Sequence[int] | None = None,
+    judged_from: Sequence[int] | None = None,
+    embed: Any = None,
+    trees: bool = False,
+    row_ids: Sequence[int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Result:
+    """Continue prompts as RAIN does: search, judge, commit.
+
+    prompts: strings, messages or token ids, as `generation.generate` takes them; key: every draw depends on it, the
+    prompt's row id and the place in its tree alone. judge: see `rain.judges`. slots: prompts searched in step; group:
+    how many of them share a pass for rollouts, pages and judgements (few on a CPU, all on an accelerator, by default).
+    stop, eos: what ends a text, as in `generate`. judged_from: tokens at the beginning of each prompt that the judge is
+    not shown. embed: see `rain.embeddings`, by default the mean hidden state. trees: keep every tree before its commit.
+    progress: called with the prompts that are finished and all.
+
+    Raises ValueError before any work for what cannot be searched: an empty prompt, a prompt that leaves no room in the
+    model's context, a text that does not fit into the judge's.
+    """
+    settings = settings or Settings()
+    end = ending(config, eos, stop, tokenizer)
+    job = prepare(config, prompts, tokenizer, settings, row_ids, judged_from)
+    embed = embeddings.hidden_mean() if embed is None else embed
+    count = min(check_slots(slots), max(len(prompts), 1))
+    size = (count if jax.default_backend() != "cpu" else -(-count // 8)) if group is None else group
+    program = Program(
+        config,
+        settings,
+        job.columns,
+        judged_sizes(job.longest),
+        min(size, count),
+        embeddings.width(embed, config),
+        trees,
+    )
+    judge.check(job.longest)
+    tables = make_endings(tokenizer, config.vocab_size, tuple(end.eos), end.stop, eos_ends=settings.eos == "end")
+    fixed = Fixed(params if isinstance(params["layers"], tuple) else unroll(params), judge, embed, tables)
+    with use(mesh_of(params)):
+        run = Run(program, fixed, job, key, count)
+        run.to_the_end(progress)
+    return run.result(end)
