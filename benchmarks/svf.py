@@ -9,7 +9,7 @@
     python -m benchmarks.svf [--json] [--sizes skills 12x768] [--rounds 3] [--only compose batch ...] [--gpu]
 
 `--gpu` measures `compose` and `batch` at Llama-3-8B shapes in bfloat16 instead; it needs a GPU. Results:
-docs/transformer2.md.
+docs/performance.md, "Experts of singular values".
 """
 
 from __future__ import annotations
