@@ -57,7 +57,7 @@ def test_a_prompt_in_both_orders(small):
     assert second.answers == (("B",), ("A",), ("C",))
     assert read.form(0, shots=1).before == "\n\n".join(["Say what is true.", shots[0], "Text: "])
     assert read.form(0, shots=0).before == "Say what is true.\n\nText: "
-    with pytest.raises(ValueError, match="shots=4: .* has 3 examples"):
+    with pytest.raises(ValueError, match=r"shots=4: .* has 3 examples"):
         read.form(0, shots=4)
 
 
@@ -181,7 +181,7 @@ def test_one_of_several_answers_that_tokenise_alike_is_named():
 
 
 def test_tokens_of_another_vocabulary_are_refused(tokenizer):
-    with pytest.raises(ValueError, match="truthful has token .* outside the vocabulary"):
+    with pytest.raises(ValueError, match=r"truthful: token .* is outside the vocabulary"):
         pieces.tokenise(judges.load("truthful"), dataclasses.replace(CONFIG, vocab_size=50), tokenizer)
 
 
