@@ -56,15 +56,8 @@ def search(
     embed = embeddings.hidden_mean() if embed is None else embed
     count = min(check_slots(slots), max(len(prompts), 1))
     size = (count if jax.default_backend() != "cpu" else -(-count // 8)) if group is None else group
-    program = Program(
-        config,
-        settings,
-        job.columns,
-        judged_sizes(job.longest),
-        min(size, count),
-        embeddings.width(embed, config),
-        trees,
-    )
+    sizes = judged_sizes(job.longest)
+    program = Program(config, settings, job.columns, sizes, min(size, count), embed.width(config), trees)
     judge.check(job.longest)
     tables = make_endings(tokenizer, config.vocab_size, tuple(end.eos), end.stop, eos_ends=settings.eos == "end")
     fixed = Fixed(params if isinstance(params["layers"], tuple) else unroll(params), judge, embed, tables)
