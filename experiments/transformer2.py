@@ -7,7 +7,7 @@ Command   python -m experiments.transformer2 --out runs/transformer2
           python -m experiments.transformer2 --seeds 0 --test 128 --out runs/transformer2_short
 Hardware  two CPU cores; resumes from --out when run again
 Expected  from base 50.8, 53.5, 49.0 % to 100.0, 93.3, 85.9 (LoRA 100.0, 99.7, 96.4), paired errors 2.2; unseen 26.4 to
-          54.3 (best expert 49.3), and to 59.0 with weights for each layer, paired errors 1.9 and 2.0
+          59.3 (best expert 49.4), and to 59.7 with weights for each layer, paired errors 2.2 and 2.1
 Last run  2026-11-21, 21 minutes in stages and 4 of pretraining, other work on both cores; docs/transformer2.md
 """
 

@@ -16,7 +16,9 @@ from seal_jax.cli.svf_options import OneTask, WithExperts, expert_files, own_tas
 from seal_jax.transformer2.few_shot import FewShot
 
 if TYPE_CHECKING:
+    from seal_jax.cli.svf_options import Ready
     from seal_jax.runtime import Run
+    from seal_jax.transformer2.experts import Expert
     from seal_jax.transformer2.few_shot import Found
 
 Unprefixed = Annotated[FewShot, tyro.conf.arg(name="")]
@@ -47,14 +49,13 @@ class Cem(OneTask, WithExperts):
 
 def _searched(command: Cem, run: Run, files: Mapping[str, pathlib.Path]) -> dict[str, Any]:
     from seal_jax.transformer2.expert_files import save_expert
-    from seal_jax.transformer2.experts import Expert
     from seal_jax.transformer2.scores import compared, verdicts
     from seal_jax.transformer2.task_sets import draw_shots
 
     opened, settings = open_model(command.model, command.mesh), command.settings
     task = own_task(command, opened)
     shots, rest = draw_shots(task, "test", command.shots, command.seed)
-    ready = prepared(command, opened, [task], files, rows=settings.at_once * command.shots)
+    ready = prepared(command, opened, [task], files)
     bank = ready.bank(list(files))
     found = _found(command, run, ready, bank, task, shots)
     answers = lambda adapter: verdicts(  # noqa: E731
@@ -64,10 +65,8 @@ def _searched(command: Cem, run: Run, files: Mapping[str, pathlib.Path]) -> dict
         "base": run.stage("answers/base", lambda: answers(None)),
         "mixture": run.stage("answers/mixture", lambda: answers(found.adapter)),
     }
-    first = ready.experts[next(iter(files))].meta
     told = {"experts": list(files), "weights": found.alpha.tolist(), "per": settings.per, "mix": settings.mix}
-    meta = first._replace(task=command.task, score=found.fitness, seed=command.seed, settings=told)
-    written = save_expert(command.out / "mixture.safetensors", Expert(found.adapter, meta))
+    written = save_expert(command.out / "mixture.safetensors", _mixture(command, ready, found, told))
     return {
         **compared(scored),
         "task": task.name,
@@ -78,6 +77,25 @@ def _searched(command: Cem, run: Run, files: Mapping[str, pathlib.Path]) -> dict
         "file": written,
         "seconds": run.seconds,
     }
+
+
+def _mixture(command: Cem, ready: Ready, found: Found, told: dict[str, Any]) -> Expert:
+    """What was found as an expert of the model it was found on, which with --allow-transfer is not the experts' own."""
+    from seal_jax.transformer2.experts import make_expert
+
+    first = next(iter(ready.experts.values())).meta
+    return make_expert(
+        found.adapter,
+        ready.model.params,
+        task=command.task,
+        targets=first.targets,
+        base=None if command.allow_transfer else first.base,
+        base_name=command.model,
+        compose=first.compose,
+        score=found.fitness,
+        seed=command.seed,
+        settings=told,
+    )
 
 
 def _found(command: Cem, run: Run, ready: Any, bank: Any, task: Any, shots: Any) -> Found:
@@ -98,6 +116,7 @@ def _found(command: Cem, run: Run, ready: Any, bank: Any, task: Any, shots: Any)
             command.settings,
             jax.random.key(command.seed),
             compose=bank.compose,
+            rows=command.rows,
             items=run.items("search"),
             on_progress=advance,
         )

@@ -32,6 +32,7 @@ class Evaluate(OneTask, WithExperts):
     def __call__(self) -> Report:
         """Load, answer, compare."""
         from seal_jax.runtime import Run
+        from seal_jax.transformer2.scores import compared
 
         files = expert_files(self.experts)
         if taken := sorted(_TAKEN & files.keys()):
@@ -101,16 +102,10 @@ def _answered(run: Run, stage: str, ready: Ready, task: Task, name: str, rows: i
     return run.stage(f"answers/{stage}", lambda: [one.correct for one in answers()])
 
 
-def compared(found: Mapping[str, Any]) -> dict[str, Any]:
-    """`transformer2.scores.compared`."""
-    from seal_jax.transformer2 import scores
-
-    return scores.compared(found)
-
-
 def _dispatched(command: Dispatch, run: Run, files: Mapping[str, pathlib.Path]) -> dict[str, Any]:
     from seal_jax.transformer2.classify import OTHERS, Classifier
     from seal_jax.transformer2.dispatch import dispatch, report
+    from seal_jax.transformer2.scores import compared
 
     paths = command.data or [None] * len(command.tasks)
     opened = open_model(command.model, command.mesh)

@@ -116,9 +116,11 @@ def check_prompts(opened: Opened, task: Task, problems: Sequence[Problem]) -> in
 
 def expert_files(paths: Sequence[pathlib.Path]) -> dict[str, pathlib.Path]:
     """The files that paths stand for, by name. Raises ValueError for none, for an empty directory and equal names."""
+    from seal_jax.transformer2.expert_files import library_files
+
     found: dict[str, pathlib.Path] = {}
     for path in paths:
-        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        files = library_files(path) if path.is_dir() else [path]
         if not files:
             raise ValueError(f"{path} holds no expert: expected .safetensors files, as `svf train` writes them")
         for file in files:
@@ -147,13 +149,10 @@ class Ready(NamedTuple):
         return expert_bank({name: self.experts[name] for name in names}, {})  # tells what keeps them apart
 
 
-def prepared(
-    command: WithExperts, opened: Opened, tasks: Sequence[Task], files: Mapping[str, pathlib.Path], rows: int = 0
-) -> Ready:
+def prepared(command: WithExperts, opened: Opened, tasks: Sequence[Task], files: Mapping[str, pathlib.Path]) -> Ready:
     """Everything a run with experts needs: their files and the tasks' prompts are looked at, sizes said, then loaded.
 
-    rows: answers decoded at once, if more than --rows. Raises ValueError, naming the file, for an expert that is
-    damaged or not of this model.
+    Raises ValueError, naming the file, for an expert that is damaged or not of this model.
     """
     from seal_jax.cli.svf_startup import Load, announce_svf
     from seal_jax.models import sizes
@@ -164,7 +163,7 @@ def prepared(
     answer = max((task.max_new_tokens for task in tasks), default=0)
     adapters = sum(sizes.count(expert.adapter) for expert in alone.values())
     svf = [path for expert in alone.values() for path, entry in expert.adapter.items() if "a" not in entry]
-    load = Load(tuple(dict.fromkeys(svf)), None, adapters, longest, answer, max(command.rows, rows), factored=bool(svf))
+    load = Load(tuple(dict.fromkeys(svf)), None, adapters, longest, answer, command.rows, factored=bool(svf))
     announce_svf(opened, load, command.dtype, command.out, command.factors)
     return loaded(opened.load(command.dtype), files, command.factors, command.allow_transfer)
 
@@ -175,12 +174,14 @@ def loaded(model: Model, files: Mapping[str, pathlib.Path], cache: pathlib.Path 
     from seal_jax.transformer2.base_fingerprint import base_fingerprint
     from seal_jax.transformer2.expert_bank import expert_bank
     from seal_jax.transformer2.expert_files import load_expert
+    from seal_jax.transformer2.update import layered
 
     base = None if allow_transfer else base_fingerprint(model.params)
     how: dict[str, Any] = {"base": base, "allow_transfer": allow_transfer}
     experts = {name: load_expert(path, model.params, **how) for name, path in files.items()}
     groups = [{name: experts[name] for name in names} for names in alike(experts)]
     banks = [expert_bank(group, model.params, cache=cache) for group in groups]
+    banks = [bank._replace(factors=layered(bank.factors, model.config)) for bank in banks]
     return Ready(model._replace(params=models.unroll(model.params)), experts, banks)
 
 

@@ -81,7 +81,7 @@ def _needs(opened: Opened, load: Load, dtype: str, weights: int, factors: int) -
     sure = held + 4 * load.adapters
     cache = sizes.cache_bytes(config, -(-load.rows // spread), length, itemsize)
     # Factors are made of stacked layers, which are there until they are unrolled.
-    advice = "a lower --rows (of svf cem also --at-once), or --mesh with fsdp or model"
+    advice = "a lower --rows, or --mesh with fsdp or model"
     needs = [Need("answering", sure, max(sure + cache, held + max(weights, factors)), advice)]
     if load.trained:
         rows = -(-load.micro_batch // spread)

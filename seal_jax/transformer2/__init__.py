@@ -8,7 +8,7 @@ from seal_jax.transformer2.dispatch import Dispatched, dispatch
 from seal_jax.transformer2.expert_bank import ExpertBank, expert_bank
 from seal_jax.transformer2.expert_files import list_library, load_expert, load_library, save_expert, save_library
 from seal_jax.transformer2.experts import Expert, ExpertError, make_expert
-from seal_jax.transformer2.few_shot import FewShot, Found, few_shot, split_shots
+from seal_jax.transformer2.few_shot import FewShot, Found, few_shot
 from seal_jax.transformer2.mixing import mix_experts
 from seal_jax.transformer2.scores import compared, verdicts
 from seal_jax.transformer2.serve import serve_batch
@@ -49,7 +49,6 @@ __all__ = [
     "save_expert",
     "save_library",
     "serve_batch",
-    "split_shots",
     "supervised",
     "train_expert",
     "verdicts",

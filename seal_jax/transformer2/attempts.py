@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from seal_jax import adapters as adapting
 from seal_jax import generation, models
 from seal_jax.data.problems import Problem
 from seal_jax.generation.prompts import encode_one
 from seal_jax.transformer2.tasks import Task, grade_all
+from seal_jax.transformer2.update import Attach, layered
 
 
 class Attempt(NamedTuple):
@@ -57,13 +57,14 @@ def attempt(
     the problem's id and the number of the sample alone. on_progress: called with the number of problems done since the
     last call.
 
-    Unroll the parameters (`models.unroll`) before calling this in a loop. A completion ends where the context does, if
-    that is before `task.max_new_tokens`. Raises ValueError naming a problem whose prompt leaves no room to answer, and
+    Before calling this in a loop, unroll the parameters (`models.unroll`) and cut the factors up (`update.layered`): of
+    what is stacked each call makes a copy. A completion ends where the context does, if that is before
+    `task.max_new_tokens`. Raises ValueError naming a problem whose prompt leaves no room to answer, and
     as `generation.generate`.
     """
     prompts = encode_problems(model, task, problems)
     _check_ids(adapters, adapter_ids, len(problems))
-    model = model._replace(params=models.unroll(model.params))
+    model, factors = model._replace(params=models.unroll(model.params)), layered(factors, model.config)
     ids = np.zeros(len(problems), int) if adapter_ids is None else np.asarray(adapter_ids)
     found: list[list[Attempt]] = [[] for _ in problems]
     order = sorted(range(len(problems)), key=lambda i: (len(prompts[i]), i))
@@ -92,6 +93,14 @@ def attempt(
         if on_progress:
             on_progress(len(chunk))
     return found
+
+
+def under(adapter: Any, count: int, factors: Any = None, compose: str = "scaled") -> dict[str, Any]:
+    """Arguments of `attempt` with which one adapter, or for None the base, answers all of `count` problems."""
+    if adapter is None:
+        return {}
+    stacked = jax.tree.map(lambda x: x[None], adapter)
+    return {"adapters": stacked, "adapter_ids": [0] * count, "factors": factors, "compose": compose}
 
 
 def encode_problems(model: models.Model, task: Task, problems: Sequence[Problem]) -> list[np.ndarray]:
@@ -130,7 +139,7 @@ def _adapted(
         return params, {}
     if (ids == ids[0]).all() and not one_program:
         one = jax.tree.map(lambda x: x[ids[0]], adapters)
-        return adapting.attach(params, one, factors, compose), {}
+        return Attach(compose)(params, one, factors), {}
     how = {"factors": factors, "compose": compose, "one_program": one_program}
     return params, {"adapters": adapters, "adapter_ids": ids.tolist(), **how}
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 Ties = Literal["all", "best", "none"]
 
 
-def check_range(population: int, minimum: float, maximum: float, ema: float) -> None:
+def check_range(population: int, minimum: float, maximum: float, ema: float, ties: str) -> None:
     """Raise ValueError for settings that any search refuses."""
     if population < 2:
         raise ValueError(f"population {population}: use 2 or more")
@@ -23,6 +23,8 @@ def check_range(population: int, minimum: float, maximum: float, ema: float) -> 
         raise ValueError(f"minimum {minimum}: use a number below the maximum, {maximum}")
     if not 0 <= ema < 1:
         raise ValueError(f"ema {ema}: use a number from 0 to less than 1")
+    if ties not in ("all", "best", "none"):
+        raise ValueError(f"ties {ties!r}: use 'all', 'best' or 'none'")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,13 +50,13 @@ class Settings:
     alone, as in the released code; or nowhere. What it leaves equal goes by the order of sampling."""
 
     def __post_init__(self) -> None:
-        check_range(self.population, self.minimum, self.maximum, self.ema)
+        check_range(self.population, self.minimum, self.maximum, self.ema, self.ties)
         if not 2 <= self.elites <= self.population:
             raise ValueError(
                 f"elite_ratio {self.elite_ratio}: {self.elites} of {self.population} candidates would be elites; "
                 f"use a ratio that keeps 2 or more, and at most all"
             )
-        if self.std_floor < 0:
+        if not self.std_floor >= 0:
             raise ValueError(f"std_floor {self.std_floor}: use 0 or more")
 
     @property

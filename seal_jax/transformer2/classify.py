@@ -15,13 +15,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-
 from seal_jax import models
 from seal_jax.adapters import Adapter
 from seal_jax.data.problems import Problem
 from seal_jax.evaluation.templates import Turns, chat, fill, fill_turns, load_template, load_turns
-from seal_jax.transformer2.attempts import Attempt, attempt
+from seal_jax.generation.bank import Layered
+from seal_jax.transformer2.attempts import Attempt, attempt, under
 from seal_jax.transformer2.experts import Expert
 from seal_jax.transformer2.tasks import Task
 
@@ -153,18 +152,14 @@ def classify(
     problems: Sequence[Problem],
     *,
     expert: Expert | None = None,
-    factors: Adapter | None = None,
+    factors: Adapter | Layered | None = None,
     rows: int = 64,
 ) -> Sorted:
     """Sort problems, greedily: by the base model ("prompt"), or by an expert trained for it ("classifier").
 
     factors: of an SVF expert, as in `adapters.attach`. rows: prompts at once. Raises ValueError as `attempts.attempt`.
     """
-    how: dict[str, Any] = {}
-    if expert is not None:
-        one = jax.tree.map(lambda x: x[None], expert.adapter)
-        ids = [0] * len(problems)
-        how = {"adapters": one, "adapter_ids": ids, "factors": factors, "compose": expert.meta.compose}
+    how = under(expert.adapter, len(problems), factors, expert.meta.compose) if expert else {}
     asked = classifier.problems(problems, model.tokenizer)
     found = [each[0] for each in attempt(model, classifier.task(), asked, rows=rows, **how)]
     return Sorted([classifier.read(a.text) for a in found], found)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from seal_jax import models
 from seal_jax.data.problems import Problem
-from seal_jax.transformer2.attempts import Attempt, accuracy, attempt
+from seal_jax.transformer2.attempts import Attempt, attempt
 from seal_jax.transformer2.classify import OTHERS, Classifier, classify
 from seal_jax.transformer2.expert_bank import ExpertBank
 from seal_jax.transformer2.experts import Expert
+from seal_jax.transformer2.scores import summary
 from seal_jax.transformer2.serve import check_labels
 from seal_jax.transformer2.tasks import Task
 
@@ -99,7 +99,7 @@ def report(found: Dispatched) -> dict[str, Any]:
     """What dispatch did, as plain data.
 
     `labels`: how many problems came under each; `confusion`: the same by task, a row each; `accuracy`: by task,
-    `{"accuracy", "stderr", "problems"}`, and over all problems under "weighted", where each problem counts alike;
+    `scores.summary`, and over all problems under "weighted", where each problem counts alike;
     `seconds`: `{"first", "second", "first_share"}`. An accuracy of nothing graded is None, as JSON has it.
     """
     names = sorted({label for own in found.labels.values() for label in own})
@@ -119,6 +119,5 @@ def report(found: Dispatched) -> dict[str, Any]:
 
 
 def _score(attempts: Sequence[Attempt]) -> dict[str, float | int | None]:
-    mean, error = accuracy([[a] for a in attempts])
-    plain = lambda x: float(x) if np.isfinite(x) else None  # noqa: E731
-    return {"accuracy": plain(mean), "stderr": plain(error), "problems": len(attempts)}
+    found = summary([a.correct for a in attempts])
+    return {name: x if math.isfinite(x) else None for name, x in found.items()}

@@ -11,15 +11,19 @@ import jax.numpy as jnp
 from seal_jax import generation
 from seal_jax.adapters import Adapter, svf
 from seal_jax.adapters.scales import z_of
+from seal_jax.generation.bank import Layered
 from seal_jax.transformer2.experts import Expert, ExpertError, kernel_shape, kind_of
 
 
 class ExpertBank(NamedTuple):
-    """names: of the N experts; adapters: entries `[N, L, ...]`; factors, compose: as `adapters.attach` takes them."""
+    """names: of the N experts; adapters: entries `[N, L, ...]`; factors, compose: as `adapters.attach` takes them.
+
+    factors: stacked, or `update.layered`, which whoever asks more than once spares a copy of all of them each time.
+    """
 
     names: tuple[str, ...]
     adapters: Adapter
-    factors: Adapter | None
+    factors: Adapter | Layered | None
     compose: str = "scaled"
 
     def ids(self, which: Sequence[str | None]) -> list[int]:

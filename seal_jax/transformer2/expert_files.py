@@ -49,6 +49,7 @@ def save_expert(path: str | Path, expert: Expert) -> Path:
         about = {"version": VERSION, "kind": kind_of(expert), **to_plain(expert.meta)}
     except TypeError as error:
         raise ExpertError(f"{path}: settings of an expert are what JSON holds; {error}") from None
+    _meta(path, json.loads(json.dumps(about)))
     about["sha256"] = _checksum(about, tensors)
     if is_main():
         write_atomic(path, save(tensors, {FIELD: json.dumps(about, sort_keys=True)}))
@@ -77,7 +78,7 @@ def load_expert(
 
 def list_library(folder: str | Path) -> dict[str, Meta]:
     """What the experts of a folder are, by name and in that order; nothing of an empty one. Raises as `load_expert`."""
-    return {path.stem: load_expert(path).meta for path in _files(folder)}
+    return {path.stem: load_expert(path).meta for path in library_files(folder)}
 
 
 def load_library(
@@ -92,7 +93,7 @@ def load_library(
 
     The base is hashed once. Raises ExpertError as `load_expert`, for an empty library, and for a name that it lacks.
     """
-    paths = {path.stem: path for path in _files(folder)}
+    paths = {path.stem: path for path in library_files(folder)}
     if not paths:
         raise ExpertError(f"{folder} holds no expert; a library is a folder of .safetensors files of save_expert")
     for name in names or ():
@@ -110,7 +111,8 @@ def save_library(folder: str | Path, experts: Mapping[str, Expert]) -> None:
         save_expert(library_path(folder, name), expert)
 
 
-def _files(folder: str | Path) -> list[Path]:
+def library_files(folder: str | Path) -> list[Path]:
+    """The expert files of a library, by name; they are not read. Raises ExpertError for what is no folder."""
     if not Path(folder).is_dir():
         raise ExpertError(f"{folder}: no such folder; a library is a folder of expert files")
     return sorted(p for p in Path(folder).glob("*.safetensors") if not p.name.startswith("."))

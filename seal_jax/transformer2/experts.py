@@ -150,8 +150,8 @@ def check_base(
     if not allow_transfer and (found := base or base_fingerprint(params)) != meta.base:
         name = f" ({meta.base_name})" if meta.base_name else ""
         raise ExpertError(
-            f"{where} was trained on the base {meta.base}{name}, and this model is {found}; allow_transfer=True uses "
-            "an expert on another base where the shapes fit"
+            f"{where} was trained on the base {meta.base}{name}, and this model is {found}; allow_transfer=True "
+            "(--allow-transfer) uses an expert on another base where the shapes fit"
         )
     lora = kind_of(expert) == "lora"
     for path, trained in meta.shapes.items():

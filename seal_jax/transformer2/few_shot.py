@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +16,18 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from seal_jax import models
-from seal_jax.adapters import Adapter, check_scales
-from seal_jax.data.packing import permutation
+from seal_jax.adapters import Adapter
 from seal_jax.data.problems import Problem
+from seal_jax.generation.bank import Layered, bank_of
 from seal_jax.runtime.mesh import mesh_of, put
 from seal_jax.transformer2 import cem, random_search
 from seal_jax.transformer2.attempts import Attempt, attempt
 from seal_jax.transformer2.cem import Settings as CEM
 from seal_jax.transformer2.mixing import Mix, Per, columns, mixed, stack_experts
+from seal_jax.transformer2.optimizing import check_choices
 from seal_jax.transformer2.random_search import Settings as Random
 from seal_jax.transformer2.tasks import Task
+from seal_jax.transformer2.update import layered
 
 _CEM, _RANDOM = CEM(), Random()
 
@@ -56,6 +58,7 @@ class FewShot:
         for name in ("generations", "at_once"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: use 1 or more")
+        check_choices(self, search=("cem", "random"), keep=("all", "last"), mix=get_args(Mix), per=get_args(Per))
 
 
 class Found(NamedTuple):
@@ -76,25 +79,17 @@ class Found(NamedTuple):
     history: list[dict[str, Any]]
 
 
-def split_shots(problems: Sequence[Problem], shots: int, seed: int = 0) -> tuple[list[Problem], list[Problem]]:
-    """`shots` of the problems, drawn by seed, and the rest in their order. Raises ValueError unless both have some."""
-    if not 1 <= shots < len(problems):
-        raise ValueError(f"{shots} shots of {len(problems)} problems: use 1 or more, and leave some to be scored on")
-    drawn = permutation(len(problems), seed)[:shots].tolist()
-    chosen = set(drawn)
-    return [problems[i] for i in drawn], [p for i, p in enumerate(problems) if i not in chosen]
-
-
 def few_shot(
     model: models.Model,
     experts: Sequence[Adapter],
-    factors: Adapter,
+    factors: Adapter | Layered,
     task: Task,
     shots: Sequence[Problem],
     settings: FewShot = FewShot(),
     key: jax.Array | None = None,
     *,
     compose: str = "scaled",
+    rows: int | None = None,
     items: Any = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> Found:
@@ -102,8 +97,9 @@ def few_shot(
 
     A candidate's fitness is its accuracy on the shots, answered greedily; ties go by the mean log-probability of a
     token in its right answers. The search begins at equal weights. experts: K adapters of singular values, of the same
-    matrices; factors: theirs. key: of the search, by default `jax.random.key(0)`. items: the `Run.items` of a stage,
-    or a dict, in which finished generations are kept and found again. on_progress: called with 1 after each
+    matrices; factors: theirs, stacked or `update.layered`. key: of the search, by default `jax.random.key(0)`. rows:
+    answers decoded at once, by default those of all candidates that are tried at once. items: the `Run.items` of a
+    stage, or a dict, in which finished generations are kept and found again. on_progress: called with 1 after each
     generation.
 
     Raises ValueError for an empty few-shot set, experts that do not mix, and a candidate of which nothing was graded.
@@ -111,7 +107,8 @@ def few_shot(
     if not shots:
         raise ValueError("the few-shot set is empty: fitness is accuracy on its problems, so give at least one")
     stacked = stack_experts(experts, settings.mix)
-    trial = _Trial(model._replace(params=models.unroll(model.params)), factors, task, shots, settings.at_once, compose)
+    model, factors = model._replace(params=models.unroll(model.params)), layered(factors, model.config)
+    trial = _Trial(model, factors, task, shots, settings.at_once, compose, rows)
     method, how = (cem, settings.cem) if settings.search == "cem" else (random_search, settings.random)
     start = jnp.full((len(experts), columns(stacked, settings.per)), 1 / len(experts), jnp.float32)
     state: Any = method.init(start, how)
@@ -138,11 +135,12 @@ class _Trial(NamedTuple):
     """What candidates are tried on, and with."""
 
     model: models.Model
-    factors: Adapter
+    factors: Adapter | Layered
     task: Task
     shots: Sequence[Problem]
     at_once: int
     compose: str
+    rows: int | None
 
 
 @functools.partial(jax.jit, static_argnames=("per", "norm_coeffs"))
@@ -183,7 +181,7 @@ def _answered(trial: _Trial, part: Adapter, count: int) -> list[list[Attempt]]:
         adapter_ids=np.repeat(np.arange(count), shots).tolist(),
         factors=trial.factors,
         compose=trial.compose,
-        rows=count * shots,
+        rows=trial.rows or count * shots,
     )
     return [[each[0] for each in found[n * shots : (n + 1) * shots]] for n in range(count)]
 
@@ -205,7 +203,7 @@ def _usable(trial: _Trial, population: Adapter) -> np.ndarray:
 
     def scaled(adapter: Adapter) -> bool:
         try:
-            check_scales(adapter, trial.factors, trial.compose)
+            bank_of(adapter, trial.factors, trial.compose)
         except ValueError:
             return False
         return True

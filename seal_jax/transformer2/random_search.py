@@ -30,7 +30,7 @@ class Settings:
     the same as "all"). What it leaves equal goes by the order of sampling."""
 
     def __post_init__(self) -> None:
-        check_range(self.population, self.minimum, self.maximum, self.ema)
+        check_range(self.population, self.minimum, self.maximum, self.ema, self.ties)
 
 
 class State(NamedTuple):

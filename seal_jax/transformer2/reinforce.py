@@ -9,11 +9,12 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from seal_jax import models, training
+from seal_jax import models
 from seal_jax.data.packing import permutation
 from seal_jax.data.problems import Problem
 from seal_jax.transformer2 import kl as divergences
 from seal_jax.transformer2.attempts import Attempt, attempt, encode_problems
+from seal_jax.transformer2.optimizing import SCHEDULES, check_choices, check_least, check_shared, hyper_of
 from seal_jax.transformer2.rewards import BASELINES, advantages, verdict_reward
 from seal_jax.transformer2.rows import Row
 from seal_jax.transformer2.tasks import Task
@@ -21,8 +22,6 @@ from seal_jax.transformer2.update import Attach, Program, TrainState, update
 
 Reward = Callable[[Problem, Attempt], float | None]
 """The reward of an attempt, None for one that counts nowhere; takes the place of right and wrong."""
-
-SCHEDULES = {"constant": training.constant_schedule, "cosine": training.cosine_schedule}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Settings:
     weight_decay: float = 0.0
     """Of AdamW; 0 is Adam, as released."""
     clip: float = 1e-3
-    """Largest global norm of the gradient."""
+    """Largest global norm of the gradient; 0: any."""
     eval_every: int = 10
     """Steps between two evaluations on the validation split; there is one before the first and one after the last."""
     patience: int = 0
@@ -84,10 +83,13 @@ class Settings:
     """Recompute each layer in the backward pass instead of keeping its activations."""
 
     def __post_init__(self) -> None:
-        least = {"iterations": 0, "batch_size": 1, "samples": 1, "eval_every": 1, "patience": 0, "micro_batch": 1}
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise ValueError(f"{name}={getattr(self, name)}: expected {smallest} or more")
+        check_shared(self)
+        check_least(self, samples=1, temperature=0, kl_coefficient=0)
+        for name in ("right", "wrong"):
+            if not np.isfinite(getattr(self, name)):
+                raise ValueError(f"{name}={getattr(self, name)}: a reward is a finite number")
+        if self.reward_clip is not None and not self.reward_clip > 0:
+            raise ValueError(f"reward_clip={self.reward_clip}: expected more than 0, or None")
         if self.samples > 1 and self.temperature == 0:
             raise ValueError(f"samples={self.samples} at temperature 0 are one answer again and again: sample them")
         if self.baseline in ("group", "leave_one_out") and self.samples == 1:
@@ -96,16 +98,8 @@ class Settings:
             raise ValueError(
                 f"kl_estimate='sampled' needs answers drawn at temperature 1, not {self.temperature}: use 'exact'"
             )
-        for name, known in (
-            ("baseline", BASELINES),
-            ("kl", divergences.DIRECTIONS),
-            ("kl_estimate", divergences.ESTIMATES),
-            ("schedule", tuple(SCHEDULES)),
-            ("tokens", ("sum", "mean")),
-            ("eos", ("in", "out")),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not one of {', '.join(map(repr, known))}")
+        check_choices(self, baseline=BASELINES, kl=divergences.DIRECTIONS, kl_estimate=divergences.ESTIMATES)
+        check_choices(self, tokens=("sum", "mean"), eos=("in", "out"))
 
     @property
     def diverges(self) -> bool:
@@ -121,12 +115,6 @@ class Settings:
             self.kl_estimate,
             SCHEDULES[self.schedule],
             self.remat,
-        )
-
-    def hyper(self) -> training.Hyper:
-        """The numbers of the optimizer."""
-        return training.Hyper(
-            self.learning_rate, max(self.iterations, 1), weight_decay=self.weight_decay, clip=self.clip
         )
 
 
@@ -169,7 +157,7 @@ def step(
         model.params,
         state,
         rows,
-        settings.hyper(),
+        hyper_of(settings),
         program,
         factors=factors,
         micro_batch=settings.micro_batch,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from seal_jax import models
 from seal_jax.adapters import Adapter
 from seal_jax.data.problems import Problem
-from seal_jax.transformer2.attempts import attempt
+from seal_jax.generation.bank import Layered
+from seal_jax.transformer2.attempts import attempt, under
 from seal_jax.transformer2.tasks import Task
 
 Verdicts = Sequence[bool | None]
@@ -22,16 +22,13 @@ def verdicts(
     task: Task,
     problems: Sequence[Problem],
     adapter: Adapter | None = None,
-    factors: Adapter | None = None,
+    factors: Adapter | Layered | None = None,
     compose: str = "scaled",
     rows: int = 64,
     on_progress: Any = None,
 ) -> list[bool | None]:
     """The grades of one greedy attempt at each problem, by the base or under one adapter; see `attempt`."""
-    how: dict[str, Any] = {}
-    if adapter is not None:
-        stacked = jax.tree.map(lambda x: x[None], adapter)
-        how = {"adapters": stacked, "adapter_ids": [0] * len(problems), "factors": factors, "compose": compose}
+    how = under(adapter, len(problems), factors, compose)
     found = attempt(model, task, problems, rows=rows, on_progress=on_progress, **how)
     return [attempts[0].correct for attempts in found]
 

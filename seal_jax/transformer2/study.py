@@ -80,22 +80,6 @@ class Study(NamedTuple):
     seed: int = 0
 
 
-class SomeLayers(NamedTuple):
-    """`Attach` that learns nothing in layers other than `layers`."""
-
-    layers: tuple[int, ...]
-    attach: Attach = Attach()
-
-    def __call__(self, params: Any, adapter: Adapter, factors: Any = None) -> Any:
-        """Parameters in which the kernels that `adapter` names are adapted."""
-
-        def held(x: jax.Array) -> jax.Array:
-            kept = np.isin(np.arange(len(x)), self.layers).reshape(-1, *[1] * (x.ndim - 1))
-            return jnp.where(kept, x, jax.lax.stop_gradient(x))
-
-        return self.attach(params, jax.tree.map(held, adapter), factors)
-
-
 def train(study: Study, arm_name: str, arm: Arm, factors: Adapter | None = None) -> dict[str, Trained]:
     """An expert for every task, by task: stages `seed_N/ARM/TASK[/RATE]/...`. factors: of an arm of singular values."""
     found = {}

@@ -7,15 +7,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from seal_jax.adapters import Adapter
 from seal_jax.transformer2.classify import OTHERS, Classifier
 from seal_jax.transformer2.dispatch import answer, dispatch
 from seal_jax.transformer2.expert_bank import ExpertBank
 from seal_jax.transformer2.experts import Expert
-from seal_jax.transformer2.few_shot import FewShot, few_shot, split_shots
+from seal_jax.transformer2.few_shot import FewShot, few_shot
 from seal_jax.transformer2.scores import verdicts
 from seal_jax.transformer2.study import Study, over_seeds
+from seal_jax.transformer2.task_sets import draw_shots
 from seal_jax.transformer2.tasks import Task
 
 
@@ -69,12 +71,11 @@ def adapted(
     """Few-shot adaptation to a task no expert was trained for: stages `seed_N/NAME/...`.
 
     `shots` of the test problems, drawn by seed, choose each mixture, and everything is scored on the rest of them, the
-    base too. searches: settings by name; also: adapters that are scored beside (LoRA experts); pool: what is
-    mixed, if not `experts`. Returns the ids of the
-    `problems` scored, `verdicts` by name ("base", experts, searches, `also`), and by search `weights` (means over
-    columns), `fitness` on the shots and `history`.
+    base too. searches: settings by name; also: adapters that are scored beside (LoRA experts); pool: what is mixed, if
+    not `experts`. Returns the ids of the `problems` scored, `verdicts` by name ("base", experts, searches, `also`), and
+    by search `weights` (means over columns), `fitness` on the shots and `history`.
     """
-    chosen, rest = split_shots(task.test, shots, study.seed)
+    chosen, rest = draw_shots(task, "test", shots, study.seed)
     stage = f"seed_{study.seed}/{name}"
     score = lambda at, adapter: study.run.stage(  # noqa: E731
         f"{stage}/{at}", lambda: verdicts(study.model, task, rest, adapter, factors, rows=128)
@@ -107,14 +108,16 @@ def adapted(
 def by_name(by_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Results of `adapted` by condition: accuracies and paired differences from the base of each seed's own rows.
 
-    Problems are paired with themselves: each counts by the mean over the seeds of which it was no shot. `seeds`:
-    accuracy by seed; of searches `weights` and `fitness`, by seed, and `over`: what they gain over every other
-    condition, as (difference, paired standard error).
+    Problems are paired with themselves: each counts by the mean over the seeds of which it was no shot, and these
+    errors take the seeds' shots as they are. `seeds`, `difference_seeds`: accuracy and difference by seed, with the
+    standard errors of their means over seeds, that is over draws of shots too, `seeds_stderr` and
+    `difference_seeds_stderr` (None for one seed); of searches `weights` and `fitness`, by seed, and `over`: what they
+    gain over every other condition, as (difference, paired standard error).
     """
     table: dict[str, Any] = {}
     for name in by_seed[0]["verdicts"]:
         table[name] = over_seeds([by_problem(by_seed, name)], by_problem(by_seed, "base"))
-        table[name]["seeds"] = [sum(one["verdicts"][name]) / len(one["verdicts"][name]) for one in by_seed]
+        table[name] |= _over_draws(by_seed, name)
         if name in by_seed[0]["searches"]:
             own, others = by_problem(by_seed, name), [n for n in by_seed[0]["verdicts"] if n != name]
             pairs = {n: over_seeds([own], by_problem(by_seed, n)) for n in others}
@@ -122,6 +125,18 @@ def by_name(by_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             table[name]["weights"] = [one["searches"][name]["weights"] for one in by_seed]
             table[name]["fitness"] = [one["searches"][name]["fitness"] for one in by_seed]
     return table
+
+
+def _over_draws(by_seed: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    own, base = ([float(np.mean(one["verdicts"][n])) for one in by_seed] for n in (name, "base"))
+    gains = [a - b for a, b in zip(own, base)]
+    error = lambda x: float(np.std(x, ddof=1) / len(x) ** 0.5) if len(x) > 1 else None  # noqa: E731
+    return {
+        "seeds": own,
+        "seeds_stderr": error(own),
+        "difference_seeds": gains,
+        "difference_seeds_stderr": error(gains),
+    }
 
 
 def by_problem(by_seed: Sequence[Mapping[str, Any]], name: str) -> list[float]:

@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from seal_jax import models, training
+from seal_jax import models
 from seal_jax.data.problems import Problem
 from seal_jax.transformer2.attempts import encode_problems
-from seal_jax.transformer2.reinforce import SCHEDULES, drawn
+from seal_jax.transformer2.optimizing import SCHEDULES, check_shared, hyper_of
+from seal_jax.transformer2.reinforce import drawn
 from seal_jax.transformer2.rows import Row
 from seal_jax.transformer2.tasks import Task
 from seal_jax.transformer2.update import Attach, Program, TrainState, update
@@ -35,7 +36,7 @@ class Settings:
     weight_decay: float = 0.0
     """Of AdamW."""
     clip: float = 1.0
-    """Largest global norm of the gradient."""
+    """Largest global norm of the gradient; 0: any."""
     eval_every: int = 10
     """Steps between two evaluations on the validation split; there is one before the first and one after the last."""
     patience: int = 0
@@ -52,27 +53,11 @@ class Settings:
     """Recompute each layer in the backward pass instead of keeping its activations."""
 
     def __post_init__(self) -> None:
-        for name, smallest in {
-            "iterations": 0,
-            "batch_size": 1,
-            "eval_every": 1,
-            "patience": 0,
-            "micro_batch": 1,
-        }.items():
-            if getattr(self, name) < smallest:
-                raise ValueError(f"{name}={getattr(self, name)}: expected {smallest} or more")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"schedule={self.schedule!r} is not one of {', '.join(map(repr, SCHEDULES))}")
+        check_shared(self)
 
     def program(self, config: models.Config) -> Program:
         """The static choices of the update."""
         return Program(config, Attach(self.compose), schedule=SCHEDULES[self.schedule], remat=self.remat)
-
-    def hyper(self) -> training.Hyper:
-        """The numbers of the optimizer."""
-        return training.Hyper(
-            self.learning_rate, max(self.iterations, 1), weight_decay=self.weight_decay, clip=self.clip
-        )
 
 
 def step(
@@ -90,7 +75,7 @@ def step(
     """
     rows = solution_rows(model, task, drawn(task.train, settings.batch_size, seed, iteration))
     how = {"factors": factors, "micro_batch": settings.micro_batch}
-    state, metrics = update(model.params, state, rows, settings.hyper(), settings.program(model.config), **how)
+    state, metrics = update(model.params, state, rows, hyper_of(settings), settings.program(model.config), **how)
     return state, {**metrics, "updated": bool(rows)}
 
 

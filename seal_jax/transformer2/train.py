@@ -17,8 +17,8 @@ from seal_jax.runtime.checkpoint import Checkpointer
 from seal_jax.runtime.distributed import host
 from seal_jax.runtime.mesh import mesh_of
 from seal_jax.runtime.placement import shard_params
-from seal_jax.transformer2 import reinforce, supervised
-from seal_jax.transformer2.attempts import Attempt, accuracy, attempt
+from seal_jax.transformer2 import reinforce, scores, supervised
+from seal_jax.transformer2.attempts import Attempt, attempt
 from seal_jax.transformer2.tasks import Task
 from seal_jax.transformer2.update import TrainState, begin, layered, summary
 
@@ -82,15 +82,9 @@ def train_expert(
     run.drop_checkpoints(name)
     best, record = _placed(model, found["adapter"]), json.loads(found["record"])
     verdicts = run.stage(f"{name}/test", lambda: [one.correct for one in fit.answers(best, task.test)])
-    return Trained(
-        best,
-        record["history"],
-        record["validations"],
-        record["best"],
-        record["stopped"],
-        *accuracy_of(verdicts),
-        verdicts,
-    )
+    test = scores.summary(verdicts)
+    told = {name: record[name] for name in ("history", "validations", "best", "stopped")}
+    return Trained(best, **told, test=test["accuracy"], test_stderr=test["stderr"], verdicts=verdicts)
 
 
 class _Fit(NamedTuple):
@@ -132,7 +126,8 @@ class _Fit(NamedTuple):
     def _validate(self, adapter: Any, best: Any, record: Record, iteration: int) -> Any:
         """The best adapter, after this one has been evaluated; the record then says how it did, and whether to stop."""
         problems = self.task.validation[: self.settings.validate_on]
-        mean, error = accuracy_of([one.correct for one in self.answers(adapter, problems)])
+        found = scores.summary([one.correct for one in self.answers(adapter, problems)])
+        mean, error = found["accuracy"], found["stderr"]
         if math.isnan(mean):
             raise ValueError(f"task {self.task.name!r}: none of its {len(problems)} validation answers was graded")
         row = {"iteration": iteration, "accuracy": mean, "stderr": error if math.isfinite(error) else None}
@@ -174,11 +169,6 @@ def _step(
     if reward is not None:
         raise ValueError("reward= is for learning from reward; supervised settings learn from solutions")
     return lambda state, i: supervised.step(model, state, factors, task, settings, i, seed)
-
-
-def accuracy_of(verdicts: Sequence[bool | None]) -> tuple[float, float]:
-    """Share of right ones among those that are not None, and its standard error; NaN for none, and of one."""
-    return accuracy([[Attempt([], "", verdict, 0.0, True)] for verdict in verdicts])
 
 
 def _placed(model: models.Model, adapter: Any) -> Any:

@@ -11,7 +11,8 @@ import torch
 import transformers
 
 from seal_jax import models
-from seal_jax.adapters import SVFMix, attach, dot, materialize, svf
+from seal_jax.adapters import SVFMix, attach, dot, lora, materialize, svf
+from seal_jax.training.trainable import trainable
 
 FORMS = ("factored", "residual", "materialized")
 IDS = jax.random.randint(jax.random.key(3), (2, 9), 0, 64)
@@ -204,3 +205,13 @@ def test_parameters_of_an_expert_are_the_published_counts(config, targets, count
     shapes = jax.eval_shape(lambda: models.init(jax.random.key(0), config))
     expert = jax.eval_shape(lambda: svf.init(jax.random.key(0), svf.shapes(shapes, targets)))
     assert sum(leaf.size for leaf in jax.tree.leaves(expert)) == count
+
+
+@pytest.mark.parametrize(
+    ("targets", "count"), [(("q_proj", "v_proj"), 6_815_744), (("q_proj", "v_proj", "mlp"), 35_127_296)]
+)
+def test_parameters_of_lora_are_the_published_counts(targets, count):
+    """Those that SVF is compared with, of rank 16 on Llama-3-8B."""
+    shapes = jax.eval_shape(lambda: models.init(jax.random.key(0), LLAMA_8B))
+    adapter = jax.eval_shape(lambda p: lora.init(jax.random.key(0), p, 16, 32.0, targets), shapes)
+    assert sum(leaf.size for leaf in jax.tree.leaves(trainable(adapter))) == count

@@ -127,9 +127,16 @@ def test_cem_scores_the_mixture_on_the_rest(trained, folder, run, capsys):
     (folder / "cem" / "result.json").unlink()
     again, _ = run(capsys, *argv)
     assert {**again, "seconds": 0} == {**result, "seconds": 0}
-    random, _ = run(capsys, *argv[:-8], *["--generations", "1", "--search", "random", "--random.population", "2"],
-                    "--out", folder / "random")  # fmt: skip
+    # Experts of another base make a mixture that belongs to this one, where it was found.
+    for name, expert in zip(result["experts"], map(load_expert, sorted(trained.glob("*.safetensors")))):
+        meta = expert.meta._replace(base="f" * 32, base_name="another")
+        save_expert(folder / "strangers" / f"{name}.safetensors", expert._replace(meta=meta))
+    argv = [folder / "strangers" if part == trained else part for part in argv[:-8]]
+    random, _ = run(capsys, *argv, *["--generations", "1", "--search", "random", "--random.population", "2"],
+                    "--allow-transfer", "--out", folder / "random")  # fmt: skip
     assert random["per"] == "global"
+    moved = load_expert(folder / "random" / "mixture.safetensors").meta
+    assert (moved.base, moved.shapes, moved.base_name) == (mixture.meta.base, mixture.meta.shapes, MODEL[1])
 
 
 @pytest.mark.slow
@@ -209,7 +216,10 @@ def _texts(model, problem):
         (["evaluate", "--task", "skills:sums", "--experts", "{empty}"], "holds no expert: expected .safetensors"),
         (["evaluate", "--task", "skills:sums", "--experts", "{short}"], "not a complete safetensors file"),
         (["evaluate", "--task", "skills:sums", "--experts", "{base}"], "an expert named 'base' would be taken for"),
-        (["evaluate", "--task", "skills:sums", "--experts", "{stranger}"], "was trained on the base ffff"),
+        (
+            ["evaluate", "--task", "skills:sums", "--experts", "{stranger}"],
+            "(--allow-transfer) uses an expert on",
+        ),
         (["cem", "--task", "skills:sums", "--experts", "{library}", "--shots", "0"], "--shots 0: use 1 or more"),
         (
             ["cem", "--task", "skills:sums", "--experts", "{library}", "--shots", "12", "--test", "12"],

@@ -147,6 +147,8 @@ def test_random_search_is_uniform_and_keeps_a_share_of_the_old_best():
         ({"minimum": 1.0}, "minimum 1.0: use a number below the maximum"),
         ({"ema": 1.0}, "ema 1.0: use a number from 0 to less than 1"),
         ({"std_floor": -0.1}, "std_floor -0.1: use 0 or more"),
+        ({"std_floor": float("nan")}, "std_floor nan: use 0 or more"),
+        ({"ties": "first"}, "ties 'first': use 'all', 'best' or 'none'"),
     ],
 )
 def test_settings_out_of_range(settings, message):

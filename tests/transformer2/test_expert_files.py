@@ -165,6 +165,7 @@ def test_what_could_not_be_read_again_is_not_written(experts, tmp_path):
         (expert._replace(adapter=bad), "NaN or inf"),
         (expert._replace(adapter=wide), "has dtype float64; an expert has float32, bfloat16, float16"),
         (expert._replace(meta=expert.meta._replace(settings={"of": object()})), "settings of an expert are what JSON"),
+        (expert._replace(meta=expert.meta._replace(seed=True)), "metadata field 'seed' is missing or True"),
     ):
         with pytest.raises(ExpertError, match=message):
             save_expert(path, wrong)

@@ -128,7 +128,12 @@ def test_another_base_is_refused_with_both_fingerprints(expert):
     other = fresh(1)
     with pytest.raises(ExpertError) as caught:
         check_base(expert, other, "sums.safetensors")
-    for word in ("sums.safetensors", expert.meta.base, base_fingerprint(other), "allow_transfer=True"):
+    for word in (
+        "sums.safetensors",
+        expert.meta.base,
+        base_fingerprint(other),
+        "allow_transfer=True (--allow-transfer)",
+    ):
         assert word in str(caught.value)
     check_base(expert, other, "it", allow_transfer=True)
     with pytest.raises(ExpertError, match=rf"{expert.meta.base} \(llama-8b\).* known"):

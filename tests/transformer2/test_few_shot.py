@@ -13,7 +13,7 @@ from seal_jax.runtime.mesh import make_mesh
 from seal_jax.runtime.placement import shard_params
 from seal_jax.transformer2 import cem, random_search, scores
 from seal_jax.transformer2.attempts import Attempt
-from seal_jax.transformer2.few_shot import FewShot, few_shot, score, split_shots
+from seal_jax.transformer2.few_shot import FewShot, few_shot, score
 from seal_jax.transformer2.mixing import mix_experts
 
 SETTINGS = FewShot(generations=2, at_once=4, cem=cem.Settings(population=6, elite_ratio=0.4))
@@ -69,6 +69,22 @@ def test_a_population_at_once_is_each_candidate_alone(world, searched):
     assert found.fitness == max(max(values["fitness"]) for values in items.values()) > 0
     assert [row["found"] for row in found.history] == sorted(row["found"] for row in found.history)
     assert found.history[-1]["weights"] == pytest.approx(np.asarray(found.alpha)[:, 0].tolist())
+
+
+def test_few_rows_at_once_find_the_same(world, searched, monkeypatch):
+    """Candidates that are tried at once are answered in batches of as many rows as there is memory for."""
+    model, factors, experts, task = world
+    sizes, write = [], generation.generate
+
+    def counted(params, config, prompts, *rest, **how):
+        sizes.append(len(prompts))
+        return write(params, config, prompts, *rest, **how)
+
+    monkeypatch.setattr(generation, "generate", counted)
+    found = few_shot(model, experts, factors, task, task.test[:3], SETTINGS, jax.random.key(4), rows=5)
+    assert max(sizes) == 5
+    np.testing.assert_array_equal(found.alpha, searched[0].alpha)
+    assert found.fitness == searched[0].fitness
 
 
 def test_finished_generations_are_not_tried_again(world, searched):
@@ -133,17 +149,6 @@ def test_on_a_mesh(world, searched):
     assert [t or 0.0 for t in values["ties"]] == pytest.approx([t or 0.0 for t in wanted["ties"]], abs=1e-4)
 
 
-def test_shots_are_set_apart():
-    problems = toy_tasks.problems(9)
-    shots, rest = split_shots(problems, 4, 7)
-    assert sorted(p.id for p in [*shots, *rest]) == sorted(p.id for p in problems)
-    assert rest == [p for p in problems if p in rest]
-    assert split_shots(problems, 4, 7)[0] == shots != split_shots(problems, 4, 8)[0]
-    for count in (0, 9):
-        with pytest.raises(ValueError, match=f"{count} shots of 9 problems: use 1 or more, and leave some"):
-            split_shots(problems, count)
-
-
 def test_values_of_a_candidate():
     made = lambda correct, logprob, tokens: Attempt([0] * tokens, "", correct, logprob, True)  # noqa: E731
     assert score([made(True, -2.0, 4), made(True, -3.0, 1), made(False, -9.0, 3), made(None, -1.0, 1)]) == (
@@ -163,6 +168,10 @@ def test_bad_input(world):
         few_shot(model, [], factors, task, task.test, SETTINGS)
     with pytest.raises(ValueError, match="generations 0: use 1 or more"):
         FewShot(generations=0)
+    for wrong in ({"search": "cma"}, {"per": "head"}, {"mix": "w"}, {"keep": "first"}):
+        [(name, value)] = wrong.items()
+        with pytest.raises(ValueError, match=f"{name}={value!r} is not one of"):
+            FewShot(**wrong)
 
 
 def test_scores_of_the_same_problems():

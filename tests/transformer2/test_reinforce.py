@@ -128,11 +128,31 @@ def test_problems_are_drawn_anew_and_distinct():
         ({"kl": "both"}, "kl='both' is not one of 'forward', 'reverse'"),
         ({"schedule": "linear"}, "schedule='linear' is not one of 'constant', 'cosine'"),
         ({"eval_every": 0}, "eval_every=0: expected 1 or more"),
+        ({"rows": 0}, "rows=0: expected 1 or more"),
+        ({"validate_on": 0}, "validate_on=0: expected 1 or more"),
+        ({"temperature": -1.0}, "temperature=-1.0: expected 0 or more"),
+        ({"learning_rate": float("nan")}, "learning_rate=nan: expected 0 or more"),
+        ({"weight_decay": -0.1}, "weight_decay=-0.1: expected 0 or more"),
+        ({"clip": -1.0}, "clip=-1.0: expected 0 or more"),
+        ({"kl_coefficient": float("nan")}, "kl_coefficient=nan: expected 0 or more"),
+        ({"wrong": float("nan")}, "wrong=nan: a reward is a finite number"),
+        ({"right": float("inf")}, "right=inf: a reward is a finite number"),
+        ({"reward_clip": 0.0}, "reward_clip=0.0: expected more than 0, or None"),
+        ({"compose": "summed"}, "compose='summed' is not one of 'scaled', 'plain'"),
     ],
 )
 def test_settings_that_cannot_be(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(reinforce.Settings(), **change)
+
+
+@pytest.mark.parametrize(
+    "change", [{"iterations": -1}, {"learning_rate": -1.0}, {"rows": 0}, {"validate_on": 0}, {"compose": "summed"}]
+)
+def test_settings_that_solutions_cannot_be_learnt_with(change):
+    [(name, value)] = change.items()
+    with pytest.raises(ValueError, match=f"{name}={value!r}"):
+        dataclasses.replace(supervised.Settings(), **change)
 
 
 def test_released_defaults():

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toy_tasks
 from toy_tasks import model as toy_model
 from toy_tasks import problems
 
@@ -13,6 +14,8 @@ from seal_jax.runtime import mesh, placement
 from seal_jax.transformer2 import Classifier, ExpertError, expert_bank, make_expert, serve_batch
 from seal_jax.transformer2 import serve as serving
 from seal_jax.transformer2.classify import Sorted
+from seal_jax.transformer2.dispatch import answer
+from seal_jax.transformer2.update import layered
 
 PROMPTS = [p.prompt for p in problems(6)]
 MIXED = ["a", None, "b", "c", None, "a"]
@@ -73,6 +76,17 @@ def test_every_row_is_what_its_expert_gives_alone(model, experts, factors, mixed
         assert mixed.tokens[row] == alone.tokens[0]
         np.testing.assert_allclose(mixed.logprobs[row], alone.logprobs[0], atol=1e-4)
         assert mixed.logprobs[row] != base.logprobs[row]
+
+
+def test_factors_that_are_cut_up_beforehand_are_the_same(model, bank, mixed):
+    """In one batch, and one expert at a time; nothing is then copied in a call."""
+    apart = bank._replace(factors=layered(bank.factors, model.config))
+    found = serve_batch(model, apart, PROMPTS, MIXED, **HOW)
+    assert [found.tokens, found.texts] == [mixed.tokens, mixed.texts]
+    task = toy_tasks.task(lambda problem, text: text, count=3)
+    answers = [[a.text for a in answer(model, b, task, task.test, ["b"] * 3)] for b in (bank, apart)]
+    assert answers[0] == answers[1]
+    assert layered(apart.factors, model.config) is apart.factors
 
 
 def test_rows_without_an_expert_are_the_base_model_bit_for_bit(model, bank, mixed, base):

@@ -113,6 +113,12 @@ def test_by_name_averages_a_problem_over_the_seeds_that_scored_it():
     assert table["base"]["accuracy"] == pytest.approx((1 + 0.5 + 0) / 3)
     assert table["x"]["difference"] == pytest.approx((0 + 0.5 + 1) / 3)
     assert table["x"]["seeds"] == [1.0, 1.0]
+    assert table["x"]["seeds_stderr"] == 0.0
+    assert table["x"]["difference_seeds"] == [0.5, 0.5]
+    assert table["x"]["difference_seeds_stderr"] == 0.0
+    later = {**other, "verdicts": {"base": [False, False], "x": [True, True]}}
+    assert by_name([one, later])["x"]["difference_seeds_stderr"] == pytest.approx(0.25)
+    assert by_name([one])["x"]["difference_seeds_stderr"] is None
 
 
 def test_shuffled_experts_have_the_same_scales_in_another_order(factors):

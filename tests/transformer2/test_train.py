@@ -13,7 +13,7 @@ import pytest
 import toy_tasks
 
 from seal_jax import adapters, runtime
-from seal_jax.transformer2 import reinforce, supervised, train, train_expert
+from seal_jax.transformer2 import reinforce, scores, supervised, task_graders, train_expert
 
 SCRIPT = pathlib.Path(micro_training.__file__)
 
@@ -107,10 +107,10 @@ def verdicts_of(values, monkeypatch):
     """Validation accuracies that are given, in turn."""
     given = iter(values)
 
-    def accuracy_of(verdicts):
-        return next(given, 0.0), 0.1
+    def summary(verdicts):
+        return {"accuracy": next(given, 0.0), "stderr": 0.1}
 
-    monkeypatch.setattr(train, "accuracy_of", accuracy_of)
+    monkeypatch.setattr(scores, "summary", summary)
 
 
 def test_patience_and_the_best(tmp_path, model, monkeypatch):
@@ -128,6 +128,27 @@ def test_patience_and_the_best(tmp_path, model, monkeypatch):
         tmp_path / "b", "supervised", model, dataclasses.replace(settings, iterations=1, patience=0)
     )
     same(found[:1], short[:1])
+
+
+@pytest.mark.parametrize("baseline", ["none", "mean"])
+def test_a_model_that_never_answers_in_the_format_keeps_its_first_expert(tmp_path, model, baseline):
+    """Numbers are asked for and words come: all rewards are -1, nothing is better than the start, and it is said so.
+
+    Without a baseline, as released, every answer is made less likely; with one, equal rewards teach nothing.
+    """
+    task = toy_tasks.task(task_graders.number("fixed"), max_new_tokens=2)
+    splits = ("train", "validation", "test")
+    task = task._replace(**{split: [p._replace(answer="7") for p in getattr(task, split)] for split in splits})
+    factors = adapters.svf.factor(model.params)
+    start = adapters.svf.init(jax.random.key(0), factors)
+    settings = reinforce.Settings(iterations=2, batch_size=6, eval_every=1, baseline=baseline)
+    with runtime.Run(tmp_path, {}) as run:
+        found = train_expert(run, model, start, factors, task, settings)
+    assert (found.test, found.best["accuracy"], found.best["iteration"], found.stopped) == (0.0, 0.0, 0, "iterations")
+    assert [row["reward"] for row in found.history] == [-1.0, -1.0]
+    assert [row["updated"] for row in found.history] == [baseline == "none"] * 2
+    for path, entry in start.items():
+        np.testing.assert_array_equal(found.adapter[path]["raw"], entry["raw"])
 
 
 def test_numbers_that_are_no_longer_finite_end_it(tmp_path, model):
