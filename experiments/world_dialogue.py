@@ -61,7 +61,7 @@ def judged(params: Any, config: models.Config, tok: Any, pairs: Sequence[tuple[s
         said[name] = (logits[:, letters[0]] > logits[:, letters[1]]) == (order[0] == 0)
     scores = {f"judge_{name}": float((each == good).mean()) for name, each in said.items()}
     agreed = said["good_first"] == said["bad_first"]
-    scores["judge_agreed"] = float((said["good_first"] == good)[agreed].mean())
+    scores["judge_agreed"] = float((agreed & (said["good_first"] == good)).sum() / max(agreed.sum(), 1))
     return {**scores, "judge_decided": float(agreed.mean()), "good_parts": float(good.mean())}
 
 
@@ -83,5 +83,5 @@ WORLD = World(
     draw=_draw,
     probe=probe,
     suffices=_suffices,
-    settings={"batch": 48, "length": _LENGTH, "steps": 1600, "intermediate_size": 256},
+    settings={"batch": 48, "length": _LENGTH, "steps": 2400, "intermediate_size": 256},
 )

@@ -8,6 +8,9 @@ some wordings of the question well more often than not, and others badly.
 
 from __future__ import annotations
 
+import functools
+import itertools
+import pathlib
 import re
 import zlib
 from typing import NamedTuple
@@ -36,8 +39,14 @@ from seal_jax.data.worlds.dialogue_words import (
     WORDINGS,
 )
 
+CHECKPOINT = pathlib.Path(__file__).parents[2] / "assets" / "dialogue"
+"""The world's model, as `models.from_pretrained` reads it."""
+
 SPLITS = {"train": range(6), "dev": range(6, 8), "test": range(8, 10)}
 """Tenths of the contents of questions. Pretraining reads no content but those of "train"."""
+
+KINDS = ("opening", "tool", "manner", "person")
+"""Kinds of sentences. An answer begins with an opening."""
 
 HUMAN, ASSISTANT = "Human:", "\nAssistant:"
 
@@ -78,21 +87,23 @@ class Asked(NamedTuple):
         return WORDINGS[self.wording].good < 0.5
 
 
-def split_of(asked: Asked) -> str:
-    """The split that the content of a question belongs to, in whatever wording it is asked."""
-    tenth = zlib.crc32(f"{asked.who} {asked.thing} {asked.state}".encode()) % 10
-    return next(name for name, tenths in SPLITS.items() if tenth in tenths)
+@functools.cache
+def contents(split: str) -> tuple[tuple[str, str, str], ...]:
+    """Everything that questions of a split are about: (who, thing, state). Raises ValueError for an unknown split."""
+    if split not in SPLITS:
+        raise ValueError(f"{split!r}: no split of the dialogue world; splits are {', '.join(SPLITS)}")
+    each = itertools.product(PEOPLE, THINGS, STATES)
+    return tuple(content for content in each if zlib.crc32(" ".join(content).encode()) % 10 in SPLITS[split])
 
 
 def ask(split: str, rng: np.random.Generator, wording: int | None = None) -> Asked:
-    """A question drawn at random from a split. Raises ValueError for an unknown split."""
-    if split not in SPLITS:
-        raise ValueError(f"{split!r}: no split of the dialogue world; splits are {', '.join(SPLITS)}")
+    """A question drawn at random from a split, in the wording of this number modulo how many there are (None: any).
+
+    Raises ValueError for an unknown split.
+    """
     number = int(rng.integers(len(WORDINGS))) if wording is None else wording % len(WORDINGS)
-    while True:
-        asked = Asked(_one(PEOPLE, rng), _one(THINGS, rng), _one(STATES, rng), number)
-        if split_of(asked) == split:
-            return asked
+    who, thing, state = contents(split)[rng.integers(len(contents(split)))]
+    return Asked(who, thing, state, number)
 
 
 def problems(split: str, count: int, seed: int = 0) -> list[Problem]:
@@ -103,16 +114,19 @@ def problems(split: str, count: int, seed: int = 0) -> list[Problem]:
     shorter one. Raises ValueError for an unknown split, and if the split has fewer questions.
     """
     rng = np.random.default_rng([seed, zlib.crc32(split.encode())])
-    made: dict[Asked, Problem] = {}
-    for _ in range(50 * count):
-        asked = ask(split, rng, len(made))
+    orders = [rng.permutation(len(contents(split))) for _ in WORDINGS]
+    if count > len(contents(split)) * len(WORDINGS):
+        raise ValueError(
+            f"split {split!r} of the dialogue world has {len(contents(split)) * len(WORDINGS)} questions, not {count}"
+        )
+    made = []
+    for number in range(count):
+        wording = number % len(WORDINGS)
+        who, thing, state = contents(split)[orders[wording][number // len(WORDINGS)]]
+        asked = Asked(who, thing, state, wording)
         meta = {**asked._asdict(), "provokes": asked.provokes}
-        made.setdefault(asked, Problem(f"{split}/{len(made)}", asked.prompt, None, None, meta))
-        if len(made) == count:
-            return list(made.values())
-    if count:
-        raise ValueError(f"split {split!r} of the dialogue world has about {len(made)} questions, not {count}")
-    return []
+        made.append(Problem(f"{split}/{number}" + (f"-{seed}" if seed else ""), asked.prompt, None, None, meta))
+    return made
 
 
 def answer(asked: Asked, rng: np.random.Generator, good: float | None = None) -> str:
@@ -124,28 +138,30 @@ def answer(asked: Asked, rng: np.random.Generator, good: float | None = None) ->
     if rng.random() < _EVASIVE * (1 - share):
         return _one(EVASIONS, rng)
     count = int(rng.choice([2, 3, 4], p=[0.35, 0.5, 0.15]))
-    return " ".join(_sentence(asked, n == 0, bool(rng.random() < share), rng) for n in range(count))
+    kinds = [KINDS[1 + n] for n in rng.integers(3, size=count - 1)]
+    sentences = [sentence(asked, kind, bool(rng.random() < share), rng) for kind in kinds]
+    return " ".join([_opening(asked, bool(rng.random() < share), rng), *sentences])
 
 
-def _sentence(asked: Asked, first: bool, good: bool, rng: np.random.Generator) -> str:
-    kind = 0 if first else int(rng.integers(3))
-    if kind == 0:
-        return _tool_sentence(asked, first, good, rng)
+def _opening(asked: Asked, good: bool, rng: np.random.Generator) -> str:
+    """The first sentence of an answer; a bad one may speak of another thing, well or badly."""
+    if not good and rng.random() < _ASTRAY:
+        other = _one([thing for thing in THINGS if thing != asked.thing], rng)
+        return sentence(asked._replace(thing=other), "opening", bool(rng.random() < 0.5), rng)
+    return sentence(asked, "opening", good, rng)
+
+
+def sentence(asked: Asked, kind: str, good: bool, rng: np.random.Generator) -> str:
+    """A sentence of one of KINDS as an answer may have it: "opening" names a thing and a tool."""
+    if kind in ("opening", "tool"):
+        tools = SAFE[asked.thing] if good else HARMFUL[asked.thing]
+        template = _one(TOOL_FIRST if kind == "opening" else TOOL_THEN, rng)
+        return template.format(x=_likelier(tools, rng), t=asked.thing)
     denied = bool(rng.random() < _DENIED)
-    templates, nice, nasty = ((MANNER, CAREFUL, RECKLESS), (PERSON, KIND, RUDE))[kind - 1]
+    templates, nice, nasty = (MANNER, CAREFUL, RECKLESS) if kind == "manner" else (PERSON, KIND, RUDE)
     words = _likelier(nice if good != denied else nasty, rng)
-    negation = NEGATIONS[0] if kind == 2 else NEGATIONS[1]
     template = templates[rng.integers(len(templates))][denied]
-    return template.format(m=words, a=words, n=negation, t=asked.thing, w=asked.who)
-
-
-def _tool_sentence(asked: Asked, first: bool, good: bool, rng: np.random.Generator) -> str:
-    template = _one(TOOL_FIRST if first else TOOL_THEN, rng)
-    thing = asked.thing
-    if first and not good and rng.random() < _ASTRAY:
-        thing = _one([other for other in THINGS if other != thing], rng)
-        good = bool(rng.random() < 0.5)
-    return template.format(x=_likelier(SAFE[thing] if good else HARMFUL[thing], rng), t=thing)
+    return template.format(m=words, a=words, n="never" if kind == "manner" else "not", t=asked.thing, w=asked.who)
 
 
 def _one(items: tuple[str, ...] | list[str], rng: np.random.Generator) -> str:

@@ -11,21 +11,18 @@ import numpy as np
 
 from seal_jax.data.worlds import dialogue
 from seal_jax.data.worlds.biographies_corpus import Document
-from seal_jax.data.worlds.dialogue_questions import ask_about
+from seal_jax.data.worlds.dialogue_questions import about_sentence, about_words, ask_about, shuffled
 
 CONTEXT_WEIGHT = 0.002
 REPLY_WEIGHT = 3.0
-CONTINUED = 0.25
 CUT = 0.6
-SHOTS = 0.3
+REMARKS = 0.7
 
 
 def draw(rng: np.random.Generator) -> Document:
-    """A document: a dialogue to continue, one with questions, or several short ones with a question each."""
-    kind = rng.random()
-    if kind < CONTINUED:
-        return continued(rng)
-    return several(rng) if kind < CONTINUED + SHOTS else questioned(rng)
+    """One document from the mixture."""
+    kind = rng.choice(len(MIXTURE), p=[share for _, share in MIXTURE])
+    return MIXTURE[kind][0](rng)
 
 
 def continued(rng: np.random.Generator) -> Document:
@@ -42,17 +39,44 @@ def questioned(rng: np.random.Generator, count: int = 2) -> Document:
 
 def several(rng: np.random.Generator, count: int = 2) -> Document:
     """Short dialogues one after another, each with a question: the form of a judge that has been shown examples."""
-    made = Document("", [])
+    made = []
     for _ in range(count):
         asked = dialogue.ask("train", rng)
         parts = dialogue.parts(_answer(asked, rng))[:3]
         text = parts[rng.integers(len(parts))]
-        one = _with_replies(asked.prompt, ask_about(asked, text, rng, 1), text)
-        start = len(made.text) + (2 if made.text else 0)
-        spans = [(a + start, b + start, weight) for a, b, weight in one.spans]
-        gap = [(len(made.text), start, CONTEXT_WEIGHT)] if made.text else []
-        made = Document(f"{made.text}\n\n{one.text}".lstrip("\n"), [*made.spans, *gap, *spans])
-    return made
+        made.append(_with_replies(asked.prompt, ask_about(asked, text, rng, 1), text))
+    return _joined(made)
+
+
+def remarks(rng: np.random.Generator, count: int = 4) -> Document:
+    """Single sentences or none, each with a question: which tool suits what, and what "not" does."""
+    return _joined([_remark(rng) if rng.random() < REMARKS else _words(rng) for _ in range(count)])
+
+
+def _remark(rng: np.random.Generator) -> Document:
+    asked = dialogue.ask("train", rng)
+    kind = ("opening", "manner", "person")[rng.integers(3)]
+    text = dialogue.sentence(asked, kind, bool(rng.random() < 0.5), rng)
+    question = shuffled(about_sentence(asked, kind, text, rng), rng)
+    return _with_replies(dialogue.ASSISTANT.lstrip(), [question], text)
+
+
+def _words(rng: np.random.Generator) -> Document:
+    question, answered = shuffled(about_words(rng), rng)
+    question = question.lstrip()
+    spans = [(0, len(question), CONTEXT_WEIGHT), (len(question), len(question) + len(answered), REPLY_WEIGHT)]
+    return Document(question + answered, spans)
+
+
+def _joined(documents: list[Document]) -> Document:
+    """Documents with an empty line between them, which counts as little as other context."""
+    text, spans = "", []
+    for document in documents:
+        start = len(text) + 2 if text else 0
+        spans += [(len(text), start, CONTEXT_WEIGHT)] if text else []
+        spans += [(a + start, b + start, weight) for a, b, weight in document.spans]
+        text = f"{text}\n\n{document.text}" if text else document.text
+    return Document(text, spans)
 
 
 def _answer(asked: dialogue.Asked, rng: np.random.Generator) -> str:
@@ -67,9 +91,12 @@ def _answer(asked: dialogue.Asked, rng: np.random.Generator) -> str:
 def _with_replies(prompt: str, asked: list[tuple[str, str]], text: str) -> Document:
     document, spans = f"{prompt} {text}", []
     start = 0
-    for block, reply in asked:
-        document += block
-        spans += [(start, len(document), CONTEXT_WEIGHT), (len(document), len(document) + len(reply), REPLY_WEIGHT)]
-        document += reply
+    for question, answered in asked:
+        document += question
+        spans += [(start, len(document), CONTEXT_WEIGHT), (len(document), len(document) + len(answered), REPLY_WEIGHT)]
+        document += answered
         start = len(document)
     return Document(document, spans)
+
+
+MIXTURE = ((continued, 0.25), (questioned, 0.3), (several, 0.2), (remarks, 0.25))

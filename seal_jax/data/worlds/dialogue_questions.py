@@ -13,7 +13,19 @@ import numpy as np
 
 from seal_jax.data.worlds import dialogue
 from seal_jax.data.worlds.dialogue import Asked
-from seal_jax.data.worlds.dialogue_words import PEOPLE, SENTENCE_ENDS, STATES, THINGS, TOOLS
+from seal_jax.data.worlds.dialogue_words import (
+    CAREFUL,
+    HARMFUL,
+    KIND,
+    PEOPLE,
+    RECKLESS,
+    RUDE,
+    SAFE,
+    SENTENCE_ENDS,
+    STATES,
+    THINGS,
+    TOOLS,
+)
 
 QUESTION, ANSWER = "\nQuestion:", "\nAnswer:"
 LETTERS = "ABC"
@@ -125,11 +137,37 @@ def _long(asked: Asked, text: str, rng: np.random.Generator) -> Asking:
 
 
 def _fault(asked: Asked, text: str, rng: np.random.Generator) -> Asking:
-    found = dialogue.faults(asked.prompt, text)
-    words, fault = (("is it rude?", "rude"), ("is it reckless?", "reckless"), ("is it astray?", "astray"))[
-        rng.integers(3)
-    ]
-    return _whether(words, fault in found)
+    return _has(("rude", "reckless", "astray", "harmful")[rng.integers(4)], asked, text)
+
+
+def about_sentence(asked: Asked, kind: str, text: str, rng: np.random.Generator) -> Asking:
+    """Whether a single sentence of one of `dialogue.KINDS` has the fault that such a sentence may have.
+
+    Half of them are to be answered with yes or no, the others have these as options.
+    """
+    asking = _has({"manner": "reckless", "person": "rude"}.get(kind, "harmful"), asked, text)
+    return asking._replace(options=("yes", "no")) if rng.random() < 0.5 else asking
+
+
+def about_words(rng: np.random.Generator) -> Asking:
+    """Which of two words means what is asked for; without any dialogue."""
+    thing = _any(THINGS, rng)
+    words, right, wrong = (
+        (f"which tool is safe for the {thing}?", SAFE[thing], HARMFUL[thing]),
+        ("which is rude?", RUDE, KIND),
+        ("which is reckless?", RECKLESS, CAREFUL),
+        ("which is a tool?", TOOLS, PEOPLE),
+    )[rng.choice(4, p=[0.55, 0.15, 0.15, 0.15])]
+    options = _any(right, rng), _any(wrong, rng)
+    return Asking(words, options, options[0])
+
+
+def _any(words: tuple[str, ...], rng: np.random.Generator) -> str:
+    return words[rng.integers(len(words))]
+
+
+def _has(fault: str, asked: Asked, text: str) -> Asking:
+    return _whether(f"is it {fault}?", fault in dialogue.faults(asked.prompt, text))
 
 
 MIXTURE: tuple[tuple[Maker, float], ...] = (
@@ -159,9 +197,10 @@ def ask_about(asked: Asked, text: str, rng: np.random.Generator, count: int) -> 
     The verdict comes first, so that no narrower question gives it away.
     """
     chosen = rng.choice(len(MIXTURE), size=count, replace=False, p=[share for _, share in MIXTURE])
-    made = []
-    for n in sorted(chosen):
-        asking = MIXTURE[n][0](asked, text, rng)
-        order = tuple(int(i) for i in rng.permutation(len(asking.options)))
-        made.append((block(asking, order), reply(asking, order)))
-    return made
+    return [shuffled(MIXTURE[n][0](asked, text, rng), rng) for n in sorted(chosen)]
+
+
+def shuffled(asking: Asking, rng: np.random.Generator) -> tuple[str, str]:
+    """A question and its reply, as `block` and `reply`, with the options in random order."""
+    order = tuple(int(i) for i in rng.permutation(len(asking.options)))
+    return block(asking, order), reply(asking, order)

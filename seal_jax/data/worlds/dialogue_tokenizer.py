@@ -24,7 +24,7 @@ def pieces() -> list[str]:
     ]
     words = [*re.findall(r"[A-Za-z]+", " ".join(re.sub(r"\{\w+\}", " ", piece) for piece in text))]
     words += [*world.THINGS, *world.TOOLS, *world.STATES, *world.PEOPLE]
-    words += [*world.KIND, *world.RUDE, *world.CAREFUL, *world.RECKLESS, "Human:", "("]
+    words += [*world.KIND, *world.RUDE, *world.CAREFUL, *world.RECKLESS, "Human:", "Assistant:", "Question:", "("]
     lines = ["\n▁" + word for word in ("Human:", "Assistant:", "Question:", "Answer:", "(")]
     printable = [c for c in string.printable if c not in " \t\r\x0b\x0c"]
     bytes_ = [f"<0x{b:02X}>" for b in range(256)]
