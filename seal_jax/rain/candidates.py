@@ -36,6 +36,7 @@ def from_logits(settings: Settings, logits: jax.Array) -> Candidates:
     There are `max_children` of them: `expand` takes the first `candidates`, and widening goes on in the list.
     """
     size = settings.max_children
+    logits = jnp.where(logits == 0, 0.0, logits)  # a sort puts 0 before -0, which would decide between equal tokens
     values, tokens = jax.lax.top_k(logits, min(size, len(logits)))
     missing = size - len(values)
     values = jnp.pad(values, (0, missing), constant_values=-jnp.inf)

@@ -80,14 +80,15 @@ def softmax(logits):
     return normalised([math.exp(logit - max(logits)) for logit in logits])
 
 
-def likeliest_tokens(logits, count):
-    """Tokens that are as likely as the count-th likeliest or more, in the order of the vocabulary."""
-    last = sorted(logits, reverse=True)[min(count, len(logits)) - 1]
-    return [token for token, logit in enumerate(logits) if logit >= last]
+def likeliest_tokens(settings, logits, count):
+    """Tokens as likely as the count-th likeliest or more, by number; of more than fit, those of smaller number."""
+    order = sorted(range(len(logits)), key=lambda t: (-logits[t], t))[: settings.max_children]
+    last = logits[order[min(count, len(order)) - 1]]
+    return sorted(t for t in order if logits[t] >= last)
 
 
 def token_children(settings, logits, count, is_root):
-    tokens = likeliest_tokens(logits, count)
+    tokens = likeliest_tokens(settings, logits, count)
     priors = softmax([logits[t] for t in tokens])
     return [((t,), p) for t, p in zip(tokens, mixed(settings, priors) if is_root else priors)]
 
@@ -239,9 +240,7 @@ def budget(settings, visits_before):
 def commit(settings, root):
     """The new root: the most visited child with all below it."""
     child = best_child(root)
-    for grandchild, prior in zip(
-        child.children.values(), mixed(settings, [c.prior for c in child.children.values()])
-    ):
+    for grandchild, prior in zip(child.children.values(), mixed(settings, [c.prior for c in child.children.values()])):
         grandchild.prior = prior
     child.parent = None
     return child

@@ -66,8 +66,13 @@ def go_down(settings, grown, given):
     return jax.lax.while_loop(waiting, add, (grown, cursor, jnp.zeros((len(rows), settings.depth), bool)))
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def search(settings: Settings, grown: tree.Tree, given: Given) -> Searched:
+    """One search in all trees, brought to the host."""
+    return jax.device_get(search_program(settings, grown, given))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def search_program(settings: Settings, grown: tree.Tree, given: Given) -> Searched:
     rows = jnp.arange(len(given.where))
     grown, cursor, widened = go_down(settings, grown, given)
     every = jnp.broadcast_to(jnp.arange(settings.capacity)[:, None], (settings.capacity, len(rows)))
@@ -81,8 +86,12 @@ def search(settings: Settings, grown: tree.Tree, given: Given) -> Searched:
     return Searched(grown, leaf, tokens, count, scores, widened)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def verdict(settings: Settings, grown: tree.Tree) -> Verdict:
+    return jax.device_get(verdict_program(settings, grown))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def verdict_program(settings: Settings, grown: tree.Tree) -> Verdict:
     return Verdict(
         commit.most_visited(settings, grown),
         commit.early_stop(settings, grown),
@@ -91,7 +100,12 @@ def verdict(settings: Settings, grown: tree.Tree) -> Verdict:
     )
 
 
-commit_where = functools.partial(jax.jit, static_argnums=0)(commit.commit)
+fresh = jax.jit(tree.init, static_argnums=(0, 2))
+commit_program = jax.jit(commit.commit, static_argnums=0)
+
+
+def commit_where(settings: Settings, grown: tree.Tree, where: np.ndarray) -> commit.Committed:
+    return jax.device_get(commit_program(settings, grown, where))
 
 
 def packed(settings, entries):

@@ -5,10 +5,7 @@ import numpy as np
 import pytest
 import rain_driver as driver
 import rain_golden
-from oracles import rain_tree as oracle
 from rain_golden import close, path_of, sets
-
-from seal_jax.rain import candidates, select, tree, widen
 
 SIZES = (14, 8)  # of the vocabulary and of an embedding, at least
 
@@ -110,7 +107,7 @@ def commit_recorded(settings, grown, episodes, index, known):
 def replay(episodes):
     settings = rain_golden.settings_of({"config": {**episodes[0]["config"], "outer_loop": False}})
     sizes = sizes_of(episodes)
-    grown = tree.init(settings, jax.random.split(jax.random.key(0), len(episodes)), sizes[1])
+    grown = driver.fresh(settings, jax.random.split(jax.random.key(0), len(episodes)), sizes[1])
     known = [driver.look(grown, row) for row in range(len(episodes))]
     for index in range(max(len(e["searches"]) for e in episodes)):
         grown = commit_recorded(settings, grown, episodes, index, known)
@@ -150,6 +147,7 @@ def check_final(nodes, final):
             close(node.embedding[: len(embedding)], embedding)
 
 
+@pytest.mark.slow
 def test_array_trees_replay_every_episode(golden):
     """Episodes with the same number of first candidates are a batch; those that are over stand still in it."""
     groups = {}
