@@ -66,24 +66,36 @@ def go_down(settings, grown, given):
     return jax.lax.while_loop(waiting, add, (grown, cursor, jnp.zeros((len(rows), settings.depth), bool)))
 
 
-def search(settings: Settings, grown: tree.Tree, given: Given) -> Searched:
-    """One search in all trees, brought to the host."""
-    return jax.device_get(search_program(settings, grown, given))
+def search(settings: Settings, grown: tree.Tree, given: Given, expanding: dict | None = None) -> Searched:
+    """One search in all trees, brought to the host; expanding: {settings: rows}, where a row expands by its own."""
+    found = down_program(settings, grown, given)
+    grown = found.tree
+    for own, rows in (expanding or {settings: np.ones(len(given.where), bool)}).items():
+        grown = expand_program(own, grown, found.leaf, given, given.where & rows)
+    grown = backup_program(settings, grown, found.leaf, given)
+    return jax.device_get(found._replace(tree=grown))
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def search_program(settings: Settings, grown: tree.Tree, given: Given) -> Searched:
+def down_program(settings: Settings, grown: tree.Tree, given: Given) -> Searched:
     rows = jnp.arange(len(given.where))
     grown, cursor, widened = go_down(settings, grown, given)
     every = jnp.broadcast_to(jnp.arange(settings.capacity)[:, None], (settings.capacity, len(rows)))
     scores = jax.vmap(lambda node: select.scores(settings, grown, node))(every).swapaxes(0, 1)
     grown, leaf = select.enter(settings, grown, cursor, given.where)
-    single = settings.set_length(grown.step[rows, leaf]) == 1
+    return Searched(grown, leaf, *path.path_tokens(settings, grown, leaf), scores, widened)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def expand_program(settings: Settings, grown: tree.Tree, leaf: jax.Array, given: Given, where: jax.Array) -> tree.Tree:
+    single = settings.set_length(grown.step[jnp.arange(len(leaf)), leaf]) == 1
     found = candidates.choose(settings, single, candidates.from_logits(settings, given.logits), given.sets)
-    tokens, count = path.path_tokens(settings, grown, leaf)
-    grown = expand.expand(settings, grown, leaf, found, given.terminal, given.where)
-    grown = backup.backup(settings, grown, leaf, given.value, given.embeddings, given.where)
-    return Searched(grown, leaf, tokens, count, scores, widened)
+    return expand.expand(settings, grown, leaf, found, given.terminal, where)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def backup_program(settings: Settings, grown: tree.Tree, leaf: jax.Array, given: Given) -> tree.Tree:
+    return backup.backup(settings, grown, leaf, given.value, given.embeddings, given.where)
 
 
 def verdict(settings: Settings, grown: tree.Tree) -> Verdict:

@@ -1,4 +1,6 @@
-"""The array tree replays the recorded episodes of the released search tree, those of equal settings as one batch."""
+"""The array tree replays the recorded episodes of the released search tree, all of them as one batch."""
+
+import dataclasses
 
 import jax
 import numpy as np
@@ -8,6 +10,7 @@ import rain_golden
 from rain_golden import close, path_of, sets
 
 SIZES = (14, 8)  # of the vocabulary and of an embedding, at least
+PLAIN = {"k_init_one_token_level": 1, "outer_loop": False}
 
 
 @pytest.fixture(scope="module")
@@ -67,17 +70,26 @@ def check_children(nodes, name, first, wanted):
     close([nodes[(*here, slot)].prior for slot in slots], [p for _, p in sets(wanted, "prior")])
 
 
-def check_verdict(episode, search, settings, found, row, nodes):
-    if "most_visited" not in search:
-        return
-    known = driver.verdict(settings, found.tree)
-    best, wanted = nodes[(int(known.best[row]),)], search["most_visited"]
-    close([best.n, best.fn, best.q], [wanted["n"], wanted["fn"], wanted["q"]])
-    if episode["config"]["outer_loop"]:
-        assert bool(known.early[row]) == wanted["stop"]
+def check_verdicts(episodes, searches, grown, known):
+    """The child that would be committed, and whether it is sure enough; one program for each rule of stopping."""
+    verdicts = {}
+    for row, (episode, search) in enumerate(zip(episodes, searches)):
+        if search is not None and "most_visited" in search:
+            own, wanted = stopping(episode), search["most_visited"]
+            if own not in verdicts:
+                verdicts[own] = driver.verdict(own, grown)
+            best = known[row][(int(verdicts[own].best[row]),)]
+            close([best.n, best.fn, best.q], [wanted["n"], wanted["fn"], wanted["q"]])
+            if episode["config"]["outer_loop"]:
+                assert bool(verdicts[own].early[row]) == wanted["stop"]
 
 
-def check_commit(settings, committed, row, record, budget):
+def stopping(episode):
+    """An episode's settings, alike for those that stop by the same rule."""
+    return dataclasses.replace(rain_golden.settings_of(episode), candidates=1)
+
+
+def check_commit(committed, row, record, budget):
     nodes = driver.look(committed.tree, row)
     assert list(committed.tokens[row, : committed.length[row]]) == record["tokens"]
     assert (nodes[()].index, nodes[()].step) == (int(committed.node[row]), record["new_root"]["step"])
@@ -92,37 +104,40 @@ def check_commit(settings, committed, row, record, budget):
 
 def commit_recorded(settings, grown, episodes, index, known):
     """Commit wherever the record does before search `index`."""
-    records = [dict(enumerate(rain_golden.commits_before(e, index))) for e in episodes]
+    records = [dict(enumerate(rain_golden.commits_before(episode, index))) for episode in episodes]
     for turn in range(max(map(len, records))):
-        where = np.array([turn in r for r in records])
+        where = np.array([turn in record for record in records])
         committed = driver.commit_where(settings, grown, where)
         grown = committed.tree
         for row in np.flatnonzero(where):
-            own = rain_golden.settings_of(episodes[row])
-            budget = int(driver.verdict(own, grown).left[row])
-            known[row] = check_commit(settings, committed, row, records[row][turn], budget)
+            budget = int(driver.verdict(stopping(episodes[row]), grown).left[row])
+            known[row] = check_commit(committed, row, records[row][turn], budget)
     return grown
 
 
 def replay(episodes):
-    settings = rain_golden.settings_of({"config": {**episodes[0]["config"], "outer_loop": False}})
-    sizes = sizes_of(episodes)
+    """All episodes in step; the trees."""
+    settings, sizes = rain_golden.settings_of({"config": PLAIN}), sizes_of(episodes)
+    expanding = {}
+    for row, episode in enumerate(episodes):
+        own = dataclasses.replace(settings, candidates=episode["config"]["k_init_one_token_level"])
+        expanding.setdefault(own, np.zeros(len(episodes), bool))[row] = True
     grown = driver.fresh(settings, jax.random.split(jax.random.key(0), len(episodes)), sizes[1])
     known = [driver.look(grown, row) for row in range(len(episodes))]
-    for index in range(max(len(e["searches"]) for e in episodes)):
+    for index in range(max(len(episode["searches"]) for episode in episodes)):
         grown = commit_recorded(settings, grown, episodes, index, known)
-        found = driver.search(settings, grown, driver.stacked([given(settings, e, index, sizes) for e in episodes]))
+        inputs = driver.stacked([given(settings, episode, index, sizes) for episode in episodes])
+        found = driver.search(settings, grown, inputs, expanding)
         grown = found.tree
-        for row, episode in enumerate(episodes):
-            if index < len(episode["searches"]):
-                search = episode["searches"][index]
-                known[row] = check_search(search, found, row, known[row])
-                check_verdict(episode, search, rain_golden.settings_of(episode), found, row, known[row])
-            elif index > len(episode["searches"]):
+        searches = [dict(enumerate(episode["searches"])).get(index) for episode in episodes]
+        for row, search in enumerate(searches):
+            if search is None:
                 assert same(driver.look(grown, row), known[row])
-    grown = commit_recorded(settings, grown, episodes, index + 1, known)
+            else:
+                known[row] = check_search(search, found, row, known[row])
+        check_verdicts(episodes, searches, grown, known)
     assert not grown.overflow.any()
-    return grown
+    return commit_recorded(settings, grown, episodes, index + 1, known)
 
 
 def same(a, b):
@@ -149,11 +164,7 @@ def check_final(nodes, final):
 
 @pytest.mark.slow
 def test_array_trees_replay_every_episode(golden):
-    """Episodes with the same number of first candidates are a batch; those that are over stand still in it."""
-    groups = {}
-    for episode in golden.episodes:
-        groups.setdefault(episode["config"]["k_init_one_token_level"], []).append(episode)
-    for episodes in groups.values():
-        grown = replay(episodes)
-        for row, episode in enumerate(episodes):
-            check_final(driver.look(grown, row), episode["final_tree"])
+    """All in one batch, each with its own number of first candidates; those that are over stand still in it."""
+    grown = replay(golden.episodes)
+    for row, episode in enumerate(golden.episodes):
+        check_final(driver.look(grown, row), episode["final_tree"])
