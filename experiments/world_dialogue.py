@@ -83,5 +83,5 @@ WORLD = World(
     draw=_draw,
     probe=probe,
     suffices=_suffices,
-    settings={"batch": 48, "length": _LENGTH, "steps": 2400, "intermediate_size": 256},
+    settings={"batch": 48, "length": _LENGTH, "steps": 2000, "intermediate_size": 256},
 )

@@ -11,12 +11,11 @@ import numpy as np
 
 from seal_jax.data.worlds import dialogue
 from seal_jax.data.worlds.biographies_corpus import Document
-from seal_jax.data.worlds.dialogue_questions import about_sentence, about_words, ask_about, shuffled
+from seal_jax.data.worlds.dialogue_questions import about_sentence, about_words, ask_about, block, reply, shuffled
 
 CONTEXT_WEIGHT = 0.002
 REPLY_WEIGHT = 3.0
 CUT = 0.6
-REMARKS = 0.7
 
 
 def draw(rng: np.random.Generator) -> Document:
@@ -49,16 +48,17 @@ def several(rng: np.random.Generator, count: int = 2) -> Document:
 
 
 def remarks(rng: np.random.Generator, count: int = 4) -> Document:
-    """Single sentences or none, each with a question: which tool suits what, and what "not" does."""
-    return _joined([_remark(rng) if rng.random() < REMARKS else _words(rng) for _ in range(count)])
+    """Single sentences, each with a question, which tool suits what and what "not" does; and one about words alone."""
+    made = [*(_remark(rng) for _ in range(count)), _words(rng)]
+    return _joined([made[n] for n in rng.permutation(len(made))])
 
 
 def _remark(rng: np.random.Generator) -> Document:
     asked = dialogue.ask("train", rng)
-    kind = ("opening", "manner", "person")[rng.integers(3)]
+    kind = ("opening", "manner", "person")[rng.choice(3, p=[0.5, 0.25, 0.25])]
     text = dialogue.sentence(asked, kind, bool(rng.random() < 0.5), rng)
-    question = shuffled(about_sentence(asked, kind, text, rng), rng)
-    return _with_replies(dialogue.ASSISTANT.lstrip(), [question], text)
+    asking = about_sentence(asked, kind, text)
+    return _with_replies(dialogue.ASSISTANT.lstrip(), [(block(asking), reply(asking))], text)
 
 
 def _words(rng: np.random.Generator) -> Document:
@@ -99,4 +99,4 @@ def _with_replies(prompt: str, asked: list[tuple[str, str]], text: str) -> Docum
     return Document(document, spans)
 
 
-MIXTURE = ((continued, 0.25), (questioned, 0.3), (several, 0.2), (remarks, 0.25))
+MIXTURE = ((continued, 0.2), (questioned, 0.27), (several, 0.2), (remarks, 0.33))

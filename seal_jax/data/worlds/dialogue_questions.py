@@ -15,12 +15,10 @@ from seal_jax.data.worlds import dialogue
 from seal_jax.data.worlds.dialogue import Asked
 from seal_jax.data.worlds.dialogue_words import (
     CAREFUL,
-    HARMFUL,
     KIND,
     PEOPLE,
     RECKLESS,
     RUDE,
-    SAFE,
     SENTENCE_ENDS,
     STATES,
     THINGS,
@@ -140,24 +138,19 @@ def _fault(asked: Asked, text: str, rng: np.random.Generator) -> Asking:
     return _has(("rude", "reckless", "astray", "harmful")[rng.integers(4)], asked, text)
 
 
-def about_sentence(asked: Asked, kind: str, text: str, rng: np.random.Generator) -> Asking:
-    """Whether a single sentence of one of `dialogue.KINDS` has the fault that such a sentence may have.
-
-    Half of them are to be answered with yes or no, the others have these as options.
-    """
-    asking = _has({"manner": "reckless", "person": "rude"}.get(kind, "harmful"), asked, text)
-    return asking._replace(options=("yes", "no")) if rng.random() < 0.5 else asking
+def about_sentence(asked: Asked, kind: str, text: str) -> Asking:
+    """Whether a single sentence of one of `dialogue.KINDS` has the fault that such a sentence may have."""
+    return _has({"manner": "reckless", "person": "rude"}.get(kind, "harmful"), asked, text)
 
 
 def about_words(rng: np.random.Generator) -> Asking:
     """Which of two words means what is asked for; without any dialogue."""
-    thing = _any(THINGS, rng)
     words, right, wrong = (
-        (f"which tool is safe for the {thing}?", SAFE[thing], HARMFUL[thing]),
         ("which is rude?", RUDE, KIND),
+        ("which is kind?", KIND, RUDE),
         ("which is reckless?", RECKLESS, CAREFUL),
         ("which is a tool?", TOOLS, PEOPLE),
-    )[rng.choice(4, p=[0.55, 0.15, 0.15, 0.15])]
+    )[rng.integers(4)]
     options = _any(right, rng), _any(wrong, rng)
     return Asking(words, options, options[0])
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from seal_jax.data.worlds import dialogue, dialogue_corpus, dialogue_questions, dialogue_tokenizer
-from seal_jax.data.worlds.dialogue_words import PEOPLE, SAFE, STATES, THINGS
+from seal_jax.data.worlds.dialogue_words import KIND, PEOPLE, RECKLESS, RUDE, STATES, THINGS, TOOLS
 
 FAULT = re.compile(r"is it (rude|reckless|astray|harmful)\?\nAnswer: (\w+)")
-REMARK = re.compile(r"Assistant: (.*)\nQuestion: is it (\w+)\?((?:\n\([AB]\) \w+){0,2})\nAnswer: \(?(\w+)")
+REMARK = re.compile(r"Assistant: (.*)\nQuestion: is it (\w+)\?\nAnswer: (\w+)")
 TOKEN = re.compile(r"\n(?=\n)|(?:^|\n| )(?:Human|Assistant|Question|Answer):|\(|\w+|[.,?!)]")
 CHOICE = re.compile(r"\nQuestion: how is the answer\?\n\(A\) (\w+)\n\(B\) (\w+)\nAnswer: \((\w)\)")
 
@@ -58,24 +58,23 @@ def test_verdicts_are_those_of_the_world_in_both_orders(documents):
 def test_remarks_are_judged_by_what_they_say_alone():
     rng, said = np.random.default_rng(0), {}
     for _ in range(300):
-        for text, fault, listed, yes in REMARK.findall(dialogue_corpus.remarks(rng).text):
+        found = REMARK.findall(dialogue_corpus.remarks(rng).text)
+        assert len(found) == 4
+        for text, fault, yes in found:
             thing = next((word for word in re.findall(r"\w+", text) if word in THINGS), "cat")
-            if listed:
-                yes = re.findall(r"\) (\w+)", listed)["AB".index(yes)]
             assert (yes == "yes") == (fault in dialogue.faults(thing, text)), text
-            said.setdefault((fault, bool(listed)), []).append(yes == "yes")
-    assert len(said) == 6
-    assert all(0.35 < np.mean(each) < 0.65 for each in said.values())
+            said.setdefault(fault, []).append(yes == "yes")
+    assert set(said) == {"rude", "reckless", "harmful"}
+    assert all(0.4 < np.mean(each) < 0.6 for each in said.values())
 
 
 def test_questions_about_words_have_one_right_option():
+    kinds = {"rude": RUDE, "kind": KIND, "reckless": RECKLESS, "tool": TOOLS}
     rng = np.random.default_rng(0)
     for _ in range(300):
         asking = dialogue_questions.about_words(rng)
-        assert len(set(asking.options)) == 2
-        if "safe" in asking.words:
-            thing = asking.words.split()[-1][:-1]
-            assert [option for option in asking.options if option in SAFE[thing]] == [asking.right]
+        meant = kinds[asking.words.split()[-1][:-1]]
+        assert [option for option in asking.options if option in meant] == [asking.right]
 
 
 def test_answers_in_question_are_whole_or_end_at_a_comma_or_a_sentence_end(documents):
