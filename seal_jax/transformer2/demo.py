@@ -45,6 +45,9 @@ ABLATIONS: dict[str, Arm] = {
     "svf_last_two_layers": Arm(RewardInLayers(**IN_LAYERS, layers=(1, 2))),
     "svf_attention": Arm(REWARD, targets=("attention",)),
     "svf_all": Arm(REWARD, targets=("all",)),
+    # As many numbers as "svf_attention", and LoRA on the targets of "svf_reward": parameters and targets told apart.
+    "lora_rank_1": Arm(REWARD, "lora", LORA, rank=1, rates=LORA_RATES),
+    "lora_mlp_rank_1": Arm(REWARD, "lora", ("mlp",), rank=1, rates=LORA_RATES),
 }
 SHOTS = 10
 SEARCHES: dict[str, FewShot] = {
