@@ -44,7 +44,8 @@ def make_table(tokenizer: Any, encoder_tokenizer: Any, vocab_size: int) -> Table
         raise ValueError("the encoder's tokenizer is not WordPiece: it needs [CLS], [SEP], [UNK] and pieces like ##ing")
     texts = _texts(tokenizer, vocab_size)
     split = _splitter(encoder_tokenizer)
-    rows = [[_word_pieces(split(text), vocabulary, special[2], on)[:MOST] for text in texts] for on in (False, True)]
+    words = [split(text) for text in texts]
+    rows = [[_word_pieces(each, vocabulary, special[2], on)[:MOST] for each in words] for on in (False, True)]
     counts = np.array([[len(row) for row in each] for each in rows], np.int32)
     pieces = np.zeros((2, vocab_size, max(int(counts.max(initial=0)), 1)), np.int32)
     for each, target in zip(rows, pieces):

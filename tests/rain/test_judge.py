@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from seal_jax import adapters, models
 from seal_jax.rain import judges
 from seal_jax.rain.judges import pieces
+from seal_jax.runtime import mesh
 
 SHORT = """[instructions]
 Say which statement is true of a text.
@@ -183,6 +184,15 @@ def test_a_long_prefix_in_chunks_judges_alike(llama):
     chunked = judges.options(*llama.given, llama.template, prefill_chunk=16)
     given = padded(llama.texts)
     np.testing.assert_allclose(scores(chunked, *given), scores(llama.judge, *given), atol=2e-5)
+
+
+def test_a_model_on_a_mesh_judges_alike(llama, tmp_path):
+    judge_models.save("llama", tmp_path, llama.tokenizer)
+    on = models.from_pretrained(tmp_path, mesh=mesh.make_mesh("data=2,fsdp=2,model=2"))
+    judge = judges.options(on.params, on.config, llama.tokenizer, llama.template)
+    got = judges.accuracy(judge, llama.texts, [1] * len(TEXTS))
+    np.testing.assert_array_equal(got.values, apply(llama.judge, *padded(llama.texts)))
+    assert len(judge.arrays.prefix[0].keys[0].sharding.device_set) == 8
 
 
 def test_yes_no_asks_once_and_takes_the_likelier_spelling(llama):
