@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from seal_jax.evaluation.code_execution import Program
 from seal_jax.evaluation.math_answers import check_rules
@@ -29,11 +29,12 @@ def code_of(completion: str, prefilled: bool, rules: str = "fixed") -> str:
     return text.split("```")[0]
 
 
-def sanitized(code: str, entry_point: str) -> str:
+def sanitized(code: str, entry_point: str, also: Collection[str] = ()) -> str:
     """Of a program, the imports and the top-level definitions that `entry_point` needs, in their order.
 
-    What does not parse is cut after the last line up to which it does. All of that comes back where nothing defines
-    the entry point. Calls, prints and blocks under `if __name__` go.
+    also: other names that are needed, where the program defines them (classes that its tests make objects of). What
+    does not parse is cut after the last line up to which it does. All of that comes back where nothing defines the
+    entry point. Calls, prints and blocks under `if __name__` go.
     """
     tree = _parsed(code)
     if tree is None:
@@ -41,12 +42,12 @@ def sanitized(code: str, entry_point: str) -> str:
     names = {id(node): _defined(node) for node in tree.body}
     if not any(entry_point in found for found in names.values()):
         return _lines(code, tree.body)
-    needed, before = {entry_point}, set()
+    needed, before = {entry_point, *also}, set()
     while needed != before:
         before = set(needed)
         for node in tree.body:
             if names[id(node)] & needed:
-                needed |= {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+                needed |= _mentioned(node)
     return _lines(code, [n for n in tree.body if isinstance(n, _IMPORTS) or names[id(n)] & needed])
 
 
@@ -103,19 +104,57 @@ def function_under_test(tests: Sequence[str], code: str = "") -> str | None:
     return own[0] if own else None
 
 
-def mbpp_program(code: str, tests: Sequence[str], setup: str = "") -> Program:
-    """The program that is right if every one of the assertions holds; setup: code that they need before them."""
-    return Program(f"{setup}\n{code}" if setup else code, "\n".join(tests))
+def names_in(tests: Sequence[str]) -> set[str]:
+    """The names that lines of code mention; none where they do not parse."""
+    tree = _parsed("\n".join(tests))
+    return _mentioned(tree) if tree else set()
+
+
+def mbpp_program(code: str, tests: Sequence[str], setup: str = "", entry_point: str | None = None) -> Program:
+    """The program that is right if every one of the assertions holds.
+
+    setup: code that comes before the assertions, and before the program as far as it does not need that. entry_point:
+    the function that they are about, which may have the name of a built-in (`sum`).
+    """
+    before = _independent(setup, _parsed(code))
+    checks = "\n".join([_trusted(setup), *tests])
+    return Program(f"{before}\n{code}" if before else code, checks, (entry_point,) if entry_point else ())
 
 
 def humaneval_program(prompt: str, code: str, test: str, entry_point: str) -> Program:
     """Prompt, completion, the tests' `check`, and a call of it.
 
     Code that defines the entry point itself follows the prompt's imports and helpers; a body continues the prompt.
+    The tests have the prompt's imports and helpers as the prompt has them, whatever the program makes of these names.
     """
     whole = re.search(rf"^(?:async\s+)?def\s+{re.escape(entry_point)}\s*\(", code, re.MULTILINE)
     helpers = prompt[: _start(prompt, entry_point)]
-    return Program(f"{helpers}\n{code}" if whole else prompt + code, f"{test}\ncheck({entry_point})\n")
+    checks = f"{_trusted(helpers)}\n{test}\ncheck({entry_point})\n"
+    return Program(f"{helpers}\n{code}" if whole else prompt + code, checks, (entry_point,))
+
+
+def _trusted(text: str) -> str:
+    """A problem's own code without its classes: what checks may use without asking the program."""
+    tree = _parsed(text)
+    return _lines(text, [node for node in tree.body if not isinstance(node, ast.ClassDef)]) if tree else ""
+
+
+def _independent(setup: str, program: ast.Module | None) -> str:
+    """The statements of a setup that need nothing that the program defines."""
+    tree = _parsed(setup)
+    if tree is None:
+        return setup
+    later, kept = set().union(*map(_defined, program.body)) if program else set(), []
+    for node in tree.body:
+        if _mentioned(node) & later:
+            later |= _defined(node)
+        else:
+            kept.append(node)
+    return _lines(setup, kept)
+
+
+def _mentioned(tree: ast.AST) -> set[str]:
+    return {inner.id for inner in ast.walk(tree) if isinstance(inner, ast.Name)}
 
 
 def _start(prompt: str, entry_point: str) -> int:

@@ -6,7 +6,8 @@ What holds a program, and how (Linux 5.13 or later on x86-64 or aarch64; root, a
   amount of output and the size of the scratch folder: this process watches, and kills.
 - processes and threads: seccomp refuses to make any, so nothing is left behind and there is one process to limit.
   network: seccomp refuses sockets. Signals, other processes' memory and limits, modes, owners: seccomp again.
-- files: Landlock lets it read the interpreter's own libraries and write plain files in an empty scratch folder. Other
+- files: Landlock lets it read the interpreter's own libraries and write plain files in an empty scratch folder, where
+  nothing is deleted or renamed, so that all that takes space is seen. Other
   processes' environments, the user's files and `/proc` are out of reach; its own environment has a fixed hash seed,
   so that a grade is the same each time, and nothing of its parent's.
 - powers of root are given up; when this process dies, so does the program.
@@ -14,18 +15,17 @@ What holds a program, and how (Linux 5.13 or later on x86-64 or aarch64; root, a
 Without Landlock (older kernels, gVisor) seccomp still refuses every change of a file, and reading is not held; without
 seccomp nothing but reading is. Then `run_programs` refuses, until `unguarded` names what may be missing.
 
-What a pass means: the program and then its checks ran to their ends, in this order, in the same names. A program that
-exits, prints, replaces builtins, registers exit functions or returns what equals everything does not pass by that. The
-checks run in the same interpreter, though, so that a program written to cheat still can: by returning objects that are
-near everything (only `==` is guarded), by shadowing a name the checks use, by reading the checks from the frames above
-it, or by speaking the child's protocol through its descriptors. What it cannot do is to reach out of its process.
+What a pass means: the program ran, and then its checks ran to their ends. They run in a second process, held as the
+first, which alone knows what is expected and alone says what came of it. What the program's functions return gets there
+as plain data, made anew of exact built-in and standard types; all else is a reference that can be called, iterated,
+indexed and asked for its length, truth and attributes, and that equals nothing. So neither objects that equal
+everything nor replaced built-ins, changed modules or frames make a check hold: the program has to come up with values.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import secrets
 import signal
 import sys
 import time
@@ -41,10 +41,15 @@ _WORKERS = 32
 
 
 class Program(NamedTuple):
-    """Source to run, and source that runs after it in the same names and raises if something is wrong."""
+    """Source to run, and source that calls what it defines and raises if something is wrong.
+
+    The checks run in another process, where the program's names stand for its functions and objects. names: those that
+    stand for the program's although Python has built-ins under them.
+    """
 
     code: str
     checks: str = ""
+    names: tuple[str, ...] = ()
 
 
 class Outcome(NamedTuple):
@@ -116,7 +121,7 @@ def missing_guards() -> tuple[str, ...]:
 
     Raises RuntimeError if the interpreter does not start in the child at all.
     """
-    ended = process.run(_job(Program(""), Limits(), ()), b"")
+    ended = process.run(Program("")._asdict(), {"limits": asdict(Limits()), "unguarded": []})
     words = ended.said.decode("utf-8", "replace").split()
     if words[:1] not in (["ready"], ["refused"]):
         shown = ended.printed.decode("utf-8", "replace").strip()[-500:]
@@ -139,34 +144,34 @@ def _require(unguarded: frozenset[str]) -> None:
         )
 
 
-def _job(program: Program, limits: Limits, unguarded: Collection[str]) -> dict:
-    return {**program._asdict(), "limits": asdict(limits), "unguarded": list(unguarded)}
-
-
 def _outcome(program: Program, limits: Limits, unguarded: Collection[str]) -> Outcome:
-    token, start = secrets.token_hex(16).encode(), time.monotonic()
+    start = time.monotonic()
     try:
-        ended = process.run(_job(program, limits, unguarded), token)
+        ended = process.run(program._asdict(), {"limits": asdict(limits), "unguarded": list(unguarded)})
     except (OSError, ValueError) as error:  # ValueError: text that is no text, as half a surrogate pair
         return Outcome("error", f"{type(error).__name__}: {error}", "", time.monotonic() - start)
     output = ended.printed[: limits.output_bytes].decode("utf-8", "replace")
-    return Outcome(*_verdict(ended, token, limits), output, time.monotonic() - start)
+    return Outcome(*_verdict(ended, limits), output, time.monotonic() - start)
 
 
-def _verdict(ended: process.Ended, token: bytes, limits: Limits) -> tuple[str, str]:
-    """Status and reason. Only the exact words with the token are a pass."""
+def _verdict(ended: process.Ended, limits: Limits) -> tuple[str, str]:
+    """Status and reason."""
     said = ended.said
     if not said.startswith(b"ready\n"):
         return "error", f"did not start: {ended.stopped or said.decode('utf-8', 'replace').strip() or ended.code}"
     if ended.stopped:
         timeout = ended.stopped.startswith("timeout: ")
         return ("timeout" if timeout else "failed"), ended.stopped.removeprefix("timeout: ")
-    if said == b"ready\npassed " + token:
+    if said == b"ready\npassed":
         return "passed", ""
     if said.startswith(b"ready\nfailed "):
         return "failed", said.removeprefix(b"ready\nfailed ").decode("utf-8", "replace")
-    if ended.code == -signal.SIGXCPU or (ended.code == -signal.SIGKILL and ended.cpu >= limits.cpu_seconds):
+    code, cpu = ended.code, ended.cpu
+    if said.startswith(b"ready\ndied "):  # the program's process, where otherwise it is that of the checks
+        first, second = said.split()[2:]
+        code, cpu = int(first), float(second)
+    if code == -signal.SIGXCPU or (code == -signal.SIGKILL and cpu >= limits.cpu_seconds):
         return "timeout", f"used more than {limits.cpu_seconds} s of the processor"
-    if ended.code < 0:
-        return "crashed", f"ended by {signal.Signals(-ended.code).name}"
-    return "crashed", f"left with exit code {ended.code} and without a verdict"
+    if code < 0:
+        return "crashed", f"ended by {signal.Signals(-code).name}"
+    return "crashed", f"left with exit code {code} and without a verdict"

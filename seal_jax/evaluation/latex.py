@@ -12,6 +12,8 @@ from fractions import Fraction
 from seal_jax.data.boxed import closing
 from seal_jax.evaluation.latex_values import value, variables
 
+MINUS_SIGNS = "−–‒‑－"
+"""What people type for a minus besides the hyphen: minus, en dash, figure dash, non-breaking hyphen, full width."""
 _DROPPED = re.compile(
     r"\\(?:left|right|displaystyle|bigl?|Bigl?|bigr|Bigr|qquad|quad|limits|!|,|;|:| )(?![a-zA-Z])|[$~]|\\\$|\\?%"
     r"|\^\{?\\(?:circ|degree)\}?|\\degree|\\ "
@@ -22,7 +24,7 @@ _PLAIN_UNITS = re.compile(r"^([-+]?[\d.,/]*\d)\s*[a-zA-Z][a-zA-Z. ]+(?:\^\{?\d\}
 _RENAMED = (
     ("\\dfrac", "\\frac"), ("\\tfrac", "\\frac"), ("\\cfrac", "\\frac"), ("{,}", ""), ("\\cdot", "*"),
     ("\\times", "*"), ("\\div", "/"), ("\\leq", "\\le"), ("\\geq", "\\ge"), ("\\lbrace", "\\{"), ("\\rbrace", "\\}"),
-    ("−", "-"), ("–", "-"), ("π", "\\pi"), ("√", "\\sqrt"), ("∞", "\\infty"), ("\n", " "),
+    *((sign, "-") for sign in MINUS_SIGNS), ("π", "\\pi"), ("√", "\\sqrt"), ("∞", "\\infty"), ("\n", " "),
 )  # fmt: skip
 _THOUSANDS = re.compile(r"(?<![\d.])(\d{1,3}(?:,\d{3})+)(?![\d,])")
 _NAMED = re.compile(r"^[a-zA-Z](?:\([a-zA-Z]\))?(?:=|\\in)(?=.)")
@@ -36,7 +38,12 @@ LONGEST = 1000
 
 
 def normalize(text: str) -> str:
-    """One spelling: no spaces, units, dollars, percent and degree signs, sizes of brackets, or name before "="."""
+    """One spelling: no spaces, units, dollars, percent and degree signs, sizes of brackets, or name before "=".
+
+    A text of more than four times LONGEST stays as it is.
+    """
+    if len(text) > 4 * LONGEST:
+        return text
     text = text.strip().strip("$").strip().rstrip(".").replace("\\\\", _ROW)
     for old, new in _RENAMED:
         text = text.replace(old, new)

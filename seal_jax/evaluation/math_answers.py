@@ -11,15 +11,19 @@ from fractions import Fraction
 
 from seal_jax.data.boxed import last_boxed
 from seal_jax.evaluation import latex
+from seal_jax.evaluation.latex import MINUS_SIGNS
 from seal_jax.evaluation.latex_values import value
 
 RULES = ("fixed", "reference")
 
 # A minus belongs to the number unless it subtracts or joins: "5-3", "x - 3" and "3-5" end in 3, 3 and 5.
+_MINUS = f"[-{MINUS_SIGNS}]"
 _NUMBER = re.compile(
-    r"(?P<sign>(?<![\w.)\]}%])[-−](?:(?=[\d.])|\s?(?=\\?[$€£¥])))?(?:\\?[$€£¥]\s?(?P<minus>[-−])?)?"
+    rf"(?P<sign>(?<![\w.)\]}}%]){_MINUS}(?:(?=[\d.])|\s?(?=\\?[$€£¥])))?(?:\\?[$€£¥]\s?(?P<minus>{_MINUS})?)?"
     r"(?P<digits>\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+    rf"(?:[eE](?P<exponent>(?:\+|{_MINUS})?\d+)(?!\w))?"
 )
+_LONGEST, _HIGHEST = 1000, 1000  # digits of a number and its exponent; what is beyond is no answer to anything
 _REFERENCE_NUMBER = re.compile(r"\d*\.?\d+")
 _PHRASE = re.compile(r"(?:answer\s+is|answer\s*:|####)\s*:?\s*", re.IGNORECASE)
 
@@ -31,35 +35,49 @@ def check_rules(rules: str) -> None:
 
 
 def last_number(text: str, rules: str = "fixed") -> Fraction | None:
-    """The last number of a text, exact; None if there is none.
+    """The last number of a text, exact; None if there is none, or if it has more than 1000 digits or powers of ten.
 
-    "fixed": with its sign, thousands separators, decimals, a currency before it ("-$1,080.50"); a full stop after it
-    is not part of it. "reference": the last match of `\\d*\\.?\\d+`, which reads "-1,080" as 80 and "7." as 7.
+    "fixed": with its sign, thousands separators, decimals, an exponent ("1e5"), a currency before it ("-$1,080.50"); a
+    full stop after it is not part of it. "reference": the last match of `\\d*\\.?\\d+`, which reads "-1,080" as 80,
+    "7." as 7 and "1e5" as 5.
     """
     check_rules(rules)
     if rules == "reference":
         matches = _REFERENCE_NUMBER.findall(text)
-        return Fraction(matches[-1]) if matches else None
+        return _fraction(matches[-1]) if matches else None
     numbers = list(_NUMBER.finditer(text.replace("{,}", ",")))
     if not numbers:
         return None
     found = numbers[-1]
-    size = Fraction(found["digits"].replace(",", ""))
-    return -size if found["sign"] or found["minus"] else size
+    size = _fraction(found["digits"].replace(",", ""), re.sub(_MINUS, "-", found["exponent"] or "0"))
+    return -size if size is not None and (found["sign"] or found["minus"]) else size
+
+
+def _fraction(digits: str, exponent: str = "0") -> Fraction | None:
+    if len(digits) > _LONGEST or len(exponent) > 9 or abs(int(exponent)) > _HIGHEST:
+        return None
+    return Fraction(digits) * Fraction(10) ** int(exponent)
+
+
+def _marked(completion: str) -> Fraction | None:
+    """The number that a completion marks as its answer; a box is read as arithmetic where it is that."""
+    if boxed := last_boxed(completion):
+        found = None if re.search(r"\d\s+\d", boxed) else value(latex.normalize(boxed[: latex.LONGEST]))
+        return found if isinstance(found, Fraction) else last_number(boxed)
+    return last_number(completion.partition("####")[2].strip().split("\n")[0])
 
 
 def number_correct(completion: str, gold: str, rules: str = "fixed") -> bool:
     """Whether the completion's last number is the gold text's. Without a number it is wrong.
 
-    "fixed": where the completion marks an answer (the last box, or the first line after "####"), that one's. Raises
-    ValueError for a gold text without a number.
+    "fixed": where the completion marks an answer (the last box, whose fractions and sums count by their values, or the
+    first line after "####"), that one's. Raises ValueError for a gold text without a number.
     """
     wanted = last_number(gold, rules)
     if wanted is None:
         raise ValueError(f"the gold answer {gold!r:.80} has no number")
     if rules == "fixed":
-        marked = last_boxed(completion) or completion.partition("####")[2].strip().split("\n")[0]
-        found = last_number(marked, rules)
+        found = _marked(completion)
         return (last_number(completion, rules) if found is None else found) == wanted
     return last_number(completion, rules) == wanted
 

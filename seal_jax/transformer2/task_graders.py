@@ -13,6 +13,7 @@ from seal_jax.evaluation.code_answers import (
     function_under_test,
     humaneval_program,
     mbpp_program,
+    names_in,
     sanitized,
 )
 from seal_jax.evaluation.code_execution import Limits, Program, run_programs
@@ -63,9 +64,10 @@ def assertions(rules: str, limits: Limits | None, unguarded: Sequence[str]) -> P
     """The program that the completion begins with passes all assertions of the problem (MBPP)."""
 
     def program(problem: Problem, completion: str) -> Program:
-        name = function_under_test(problem.answer, problem.solution or "")
+        name, setup = function_under_test(problem.answer, problem.solution or ""), problem.meta["setup"]
         code = code_of(completion, True, rules)
-        return mbpp_program(sanitized(code, name) if name else code, problem.answer, problem.meta["setup"])
+        code = sanitized(code, name, names_in([setup, *problem.answer])) if name else code
+        return mbpp_program(code, problem.answer, setup, name)
 
     return Programs(program, limits or Limits(), unguarded)
 

@@ -1,6 +1,8 @@
 """Letters in hand-made completions, by the fixed rules and by those of the release."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seal_jax.evaluation.choice_answers import chosen
 
@@ -46,3 +48,9 @@ def test_without_a_letter_the_reference_draws_by_name():
     assert {drawn.count(letter) > 20 for letter in "ABCD"} == {True}
     with pytest.raises(ValueError, match="rules='any'"):
         chosen("B", "AB", "any")
+
+
+@given(st.one_of(st.text(), st.text("ABI()*$.:' \n{}\\answeris")), st.sampled_from(["fixed", "reference"]))
+def test_no_text_makes_it_fail(text, rules):
+    assert chosen(f"{text} answer is {text}", "ABCD", rules) in (None, *"ABCDEFGHIJ")
+    assert chosen(text, "ABCD", rules) in (None, *"ABCDEFGHIJ")

@@ -1,8 +1,17 @@
 """The program in a completion, and the program that tests it."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from seal_jax.evaluation.code_answers import code_of, function_under_test, humaneval_program, mbpp_program, sanitized
+from seal_jax.evaluation.code_answers import (
+    code_of,
+    function_under_test,
+    humaneval_program,
+    mbpp_program,
+    names_in,
+    sanitized,
+)
 from seal_jax.evaluation.code_execution import run_programs
 
 F = "def f(x):\n    return x + 1\n"
@@ -91,6 +100,13 @@ def test_the_function_that_is_tested(tests, code, name):
     assert function_under_test(tests, code) == name
 
 
+def test_classes_that_the_tests_make_objects_of_stay():
+    code = "class Pair: pass\nclass Other: pass\ndef chain(pairs): return 3"
+    assert sanitized(code, "chain") == "def chain(pairs): return 3"
+    assert sanitized(code, "chain", names_in(["assert chain([Pair(1, 2)]) == 3"])).startswith("class Pair: pass\ndef")
+    assert names_in(["assert ("]) == set()
+
+
 PROMPT = """from typing import List
 
 def twice(x: int) -> int:
@@ -110,6 +126,35 @@ def test_programs_pass_and_fail_as_they_should():
             mbpp_program("def f(x): return math.floor(x)", ["assert f(1.5) == 1"], "import math"),
             True,
         ),
+        "mbpp with a setup that needs the program": (
+            mbpp_program(
+                "class Node:\n    def __init__(self, x): self.x, self.left = x, None\n"
+                "def depth(n): return 1 + depth(n.left) if n else 0",
+                ["assert (depth(root)) == DEPTH", "assert depth(Node(2)) == 1"],
+                "import math\nDEPTH = 2\nroot = Node(1)\nroot.left = Node(2)",
+            ),
+            True,
+        ),
+        "mbpp with a class in the setup": (
+            mbpp_program(
+                "def f(p): return P(p.x + 1).x",
+                ["assert f(P(1)) == 2"],
+                "class P:\n    def __init__(self, x): self.x = x",
+            ),
+            True,
+        ),
+        "mbpp with the name of a builtin": (
+            mbpp_program("def sum(a, b): return a * b", ["assert sum(2, 5) == 10"], "", "sum"),
+            True,
+        ),
+        "mbpp with its own idea of the setup": (
+            mbpp_program("import math\nmath.ceil = len\ndef f(x): return ''\nD = ''", ["assert f(1) == D"], "D = 1"),
+            False,
+        ),
+        "a helper of its own": (
+            humaneval_program(PROMPT, "    return 0\ndef twice(x): return 0", CHECK.replace("6", "twice(3)"), "f"),
+            False,
+        ),
         "a body": (humaneval_program(PROMPT, "    return twice(sum(xs))\n", CHECK, "f"), True),
         "a wrong body": (humaneval_program(PROMPT, "    return sum(xs)\n", CHECK, "f"), False),
         "a whole function": (
@@ -121,3 +166,14 @@ def test_programs_pass_and_fail_as_they_should():
     outcomes = run_programs([program for program, _ in programs.values()])
     for (name, (_, right)), outcome in zip(programs.items(), outcomes):
         assert outcome.status == ("passed" if right else "failed"), (name, outcome)
+
+
+@given(
+    st.one_of(st.text(), st.text("def f(x):\n return`\"\\'=[]{}#\0")),
+    st.booleans(),
+    st.sampled_from(["fixed", "reference"]),
+)
+def test_no_text_makes_it_fail(text, prefilled, rules):
+    code = sanitized(code_of(text, prefilled, rules), "f", names_in([text]))
+    assert isinstance(mbpp_program(code, [text], text, function_under_test([text], text)).checks, str)
+    assert isinstance(humaneval_program(PROMPT, code, CHECK, "f").code, str)

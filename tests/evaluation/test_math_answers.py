@@ -38,6 +38,22 @@ NUMBERS = {
     "1{,}080": ("1080", "80"),
     "10 apples and 3 pears": ("3", "3"),
     "18\n": ("18", "18"),
+    "it is 1e5": ("100000", "5"),
+    "it is 1.5E-3.": ("0.0015", "3"),
+    "it is -2e+3": ("-2000", "3"),
+    "it is 1e\N{MINUS SIGN}2": ("0.01", "2"),
+    "5e is 3 e2 x": ("2", "2"),
+    "1e5x and 2e": ("2", "2"),
+    "is \N{EN DASH}3": ("-3", "3"),
+    "is \N{FIGURE DASH}3": ("-3", "3"),
+    "is \N{FULLWIDTH HYPHEN-MINUS}3": ("-3", "3"),
+    "3\N{EN DASH}5 days": ("5", "5"),
+    "a change of \N{EN DASH}$20": ("-20", "20"),
+    "two \N{EN DASH} 5 in all": ("5", "5"),
+    "9" * 5000: (None, None),
+    "." + "9" * 5000: (None, None),
+    "1e999999999": (None, "999999999"),
+    "1e" + "9" * 5000: (None, None),
     "no number at all": (None, None),
     "": (None, None),
     "- and . and ,": (None, None),
@@ -62,6 +78,18 @@ GRADED = {
     ("\\boxed{18}, that is 9 pairs of 2", "#### 18"): (True, False),
     ("\\boxed{}, 18", "#### 18"): (True, True),
     ("18.00", "#### 18"): (True, True),
+    (r"\boxed{\frac{10}{2}}", "#### 5"): (True, False),
+    (r"\boxed{\dfrac{-15}{2}}", "#### -7.5"): (True, False),
+    (r"\boxed{2 + 3}", "#### 5"): (True, False),
+    (r"\boxed{\$1,080}", "#### 1080"): (True, False),
+    (r"\boxed{18\text{ dollars}}", "#### 18"): (True, True),
+    (r"\boxed{x = 18}", "#### 18"): (True, True),
+    (r"\boxed{9\pi}", "#### 9"): (True, True),
+    (r"\boxed{2 1/2}", "#### 10.5"): (False, False),
+    (r"\boxed{1e5}", "#### 100000"): (True, False),
+    ("\\boxed{\N{EN DASH}3}", "#### -3"): (True, True),
+    ("\\boxed{" + "9" * 5000 + "}", "#### 18"): (False, False),
+    ("9" * 5000, "#### 18"): (False, False),
     ("I cannot say", "#### 18"): (False, False),
 }
 
@@ -259,3 +287,98 @@ def test_values_are_those_of_arithmetic(expression):
         assert not latex.equal(text, str(right.numerator + 1 + right.denominator))
     else:
         assert found == pytest.approx(float(right), rel=1e-6)
+
+
+NASTY = st.one_of(
+    st.text(),
+    st.lists(
+        st.sampled_from(
+            [
+                *(
+                    "\\boxed{",
+                    "\\frac",
+                    "\\frac{",
+                    "\\sqrt",
+                    "\\sqrt[",
+                    "{",
+                    "}",
+                    "(",
+                    ")",
+                    "[",
+                    "]",
+                    "\\{",
+                    "\\}",
+                    "\\",
+                    "\\\\",
+                ),
+                *(
+                    "^",
+                    "_",
+                    "&",
+                    "|",
+                    ",",
+                    ".",
+                    "-",
+                    "\N{EN DASH}",
+                    "+",
+                    "/",
+                    "*",
+                    "=",
+                    "#### ",
+                    "answer is ",
+                    "Answer: ",
+                    "$",
+                ),
+                *(
+                    "\\pm",
+                    "\\pi",
+                    "\\text{",
+                    "\\begin{pmatrix}",
+                    "\\end{pmatrix}",
+                    "\\in",
+                    "%",
+                    "9" * 5000,
+                    "9" * 400,
+                    "1e9",
+                    "e",
+                ),
+                *(
+                    "0",
+                    "1",
+                    "64",
+                    "1,000",
+                    ".5",
+                    "x",
+                    "A",
+                    "B",
+                    " ",
+                    "\n",
+                    "\0",
+                    "\N{SUPERSCRIPT TWO}",
+                    "\N{ARABIC-INDIC DIGIT TWO}",
+                ),
+            ]
+        ),
+        max_size=40,
+    ).map("".join),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(NASTY, NASTY, st.sampled_from(["fixed", "reference"]))
+def test_no_text_makes_a_grader_fail(completion, gold, rules):
+    assert number_correct(completion, "#### 18", rules) in (True, False)
+    assert math_correct(completion, gold, rules) in (True, False)
+    assert math_correct(f"\\boxed{{{completion}}}", gold, rules) in (True, False)
+    assert latex.equal(completion, gold) == latex.equal(completion, gold)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\\frac{" * 5000 + "}" * 5000, "\\boxed{" * 2000, "(" * 5000 + "1,2" + ")" * 5000, "\\sqrt" * 900, "{" * 900],
+)
+def test_what_a_model_repeats_is_graded(text):
+    assert not number_correct(text, "#### 18")
+    assert not math_correct(text, "18")
+    assert not math_correct(f"answer is {text}", "18", "reference")
+    assert latex.equal(text, text)

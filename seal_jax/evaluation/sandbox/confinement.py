@@ -29,17 +29,24 @@ def readable() -> list[str]:
     return [*own, *_LIBRARIES, *_FILES]
 
 
-def confine(scratch: str, limits: dict[str, Any], parent: int) -> list[str]:
-    """Put up every wall that this machine has; returns the guards then in force.
+def enclose(scratch: str, limits: dict[str, Any], parent: int) -> bool:
+    """The walls that a process's children inherit: limits, no powers, Landlock; whether this machine has Landlock.
 
     limits: fields of `code_execution.Limits`. parent: the pid that must be alive for this process to be.
     """
     _limit(limits)
     _drop_capabilities()
-    _die_with(parent)
+    die_with(parent)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
-    files = landlock.version() > 0 and not _fails(lambda: landlock.confine(readable(), scratch))
-    calls = not _fails(lambda: seccomp.confine(writes=files))
+    return landlock.version() > 0 and not _fails(lambda: landlock.confine(readable(), scratch))
+
+
+def restrict(files: bool, pids: tuple[int, ...]) -> list[str]:
+    """The last wall, after which nothing is started any more; returns the guards then in force.
+
+    files: what `enclose` returned. pids: this process, and others that it may signal.
+    """
+    calls = not _fails(lambda: seccomp.confine(files, pids))
     # Without Landlock no file can be opened for writing at all; without seccomp modes and owners could be changed.
     return [*(("processes", "network", "writes") if calls else ()), *(("reads",) if files else ())]
 
@@ -66,7 +73,8 @@ def _limit(limits: dict[str, Any]) -> None:
         resource.setrlimit(kind, (min(soft, hard), hard))
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies; ends it if that has happened already."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

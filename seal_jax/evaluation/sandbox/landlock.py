@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 _CREATE, _ADD_RULE, _RESTRICT = 444, 445, 446  # the same numbers on every architecture
 _VERSION_FLAG, _PATH_RULE = 1, 1
-_WRITE_FILE, _READ_FILE, _READ_DIR, _REMOVE_FILE, _MAKE_REG, _TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 5, 1 << 8, 1 << 14
+_WRITE_FILE, _READ_FILE, _READ_DIR, _MAKE_REG, _TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 8, 1 << 14
 # Rights that each version of the interface knows: to files, to TCP, and to signals and abstract sockets.
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 
@@ -27,7 +27,8 @@ def confine(readable: Iterable[str], scratch: str) -> None:
     """Hold this process for good to reading below `readable` and to plain files directly in `scratch`.
 
     Paths that do not exist are left out; devices among them (/dev/null) may be written. No folder, link, device or
-    socket can be made in the scratch folder. Needs no_new_privs. OSError if the kernel refuses.
+    socket can be made in the scratch folder, and nothing in it deleted or renamed. Needs no_new_privs. OSError if the
+    kernel refuses.
     """
     known = version()
     rights = (1 << _FILE_RIGHTS.get(known, 16)) - 1
@@ -35,7 +36,7 @@ def confine(readable: Iterable[str], scratch: str) -> None:
     ruleset = _checked(_CREATE, ctypes.c_char_p(attributes), len(attributes), 0)
     for path in readable:
         _allow(ruleset, path, _READ_FILE | _READ_DIR, rights)
-    _allow(ruleset, scratch, _READ_FILE | _READ_DIR | _WRITE_FILE | _REMOVE_FILE | _MAKE_REG | _TRUNCATE, rights)
+    _allow(ruleset, scratch, _READ_FILE | _READ_DIR | _WRITE_FILE | _MAKE_REG | _TRUNCATE, rights)
     _checked(_RESTRICT, ruleset, 0)
     os.close(ruleset)
 

@@ -28,6 +28,7 @@ main()
 """
 _START_SECONDS = 60.0  # an interpreter on a busy machine; not the program's time
 _TICK_SECONDS = 0.05
+_GRACE_SECONDS = 1.0  # in which a child ends by itself when it is told to
 _SCRATCH_FILES = 1000
 _VERDICT_BYTES = 4096
 
@@ -51,23 +52,26 @@ class _Pipe:
     read: bytearray = field(default_factory=bytearray)
 
 
-def run(job: dict[str, Any], token: bytes) -> Ended:
-    """Run one child to its end. job: what `child.main` reads, less what is known only here. OSError if none starts."""
+def run(job: dict[str, Any], settings: dict[str, Any]) -> Ended:
+    """Run one child to its end. job, settings: what `child.main` reads, the latter less what is known only here.
+
+    OSError if none starts.
+    """
     base = tempfile.mkdtemp(prefix="program-")
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, base, ignore_errors=True)  # the child can make plain files only
-        (out, out_end), (said, said_end), (token_end, token_in) = (_pipe(stack) for _ in range(3))
-        token_in.write(token)
-        known = {"scratch": base, "parent": os.getpid(), "verdict": said_end.fileno(), "token": token_end.fileno()}
+        (out, out_end), (said, said_end) = (_pipe(stack) for _ in range(2))
+        known = {"scratch": base, "parent": os.getpid(), "verdict": said_end.fileno()}
         stdin = stack.enter_context(tempfile.TemporaryFile())
-        stdin.write(json.dumps({**job, **known}).encode())
+        stdin.write(json.dumps(job).encode())
         stdin.seek(0)
-        process = _start(base, stdin, out_end, (said_end.fileno(), token_end.fileno()))
-        for end in (out_end, said_end, token_end, token_in):
+        process = _start(json.dumps({**settings, **known}), base, stdin, out_end, said_end.fileno())
+        for end in (out_end, said_end):
             end.close()
-        printed, verdict = _Pipe(out.fileno(), job["limits"]["output_bytes"]), _Pipe(said.fileno(), _VERDICT_BYTES)
+        limits = settings["limits"]
+        printed, verdict = _Pipe(out.fileno(), limits["output_bytes"]), _Pipe(said.fileno(), _VERDICT_BYTES)
         try:
-            stopped = _watch(process.pid, printed, verdict, base, job["limits"])
+            stopped = _watch(process.pid, printed, verdict, base, limits)
         finally:
             code, cpu = _end(process)
         _drain(printed)
@@ -75,16 +79,16 @@ def run(job: dict[str, Any], token: bytes) -> Ended:
         return Ended(stopped, code, cpu, bytes(verdict.read), bytes(printed.read))
 
 
-def _start(folder: str, stdin: IO[bytes], out: IO[bytes], passed: tuple[int, ...]) -> subprocess.Popen[bytes]:
+def _start(settings: str, folder: str, stdin: IO[bytes], out: IO[bytes], verdict: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         # -P and -s: nothing of the folder or the user is imported; the seed makes a run the same each time.
-        [sys.executable, "-s", "-P", "-B", "-X", "utf8", "-c", _BOOT],
+        [sys.executable, "-s", "-P", "-B", "-X", "utf8", "-c", _BOOT, settings],
         stdin=stdin,
         stdout=out,
         stderr=out,
         env={"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"},
         cwd=folder,
-        pass_fds=passed,
+        pass_fds=(verdict,),
         start_new_session=True,
     )
 
@@ -153,7 +157,16 @@ def _drain(pipe: _Pipe) -> None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> tuple[int, float]:
-    """Kill the child and its session; its exit code and CPU seconds. Reaped last, so the number is still its own."""
+    """Kill the child and its session; its exit code and CPU seconds. Reaped last, so the number is still its own.
+
+    It is asked to end first, so that it reaps the program's process and leaves none to whoever is process 1.
+    """
+    os.kill(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(_TICK_SECONDS / 10)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError):
