@@ -83,5 +83,12 @@ WORLD = World(
     draw=_draw,
     probe=probe,
     suffices=_suffices,
-    settings={"batch": 48, "length": _LENGTH, "steps": 2000, "intermediate_size": 256},
+    settings={
+        "batch": 48,
+        "length": _LENGTH,
+        "steps": 2800,
+        "hidden_size": 96,
+        "intermediate_size": 256,
+        "num_layers": 6,
+    },
 )

@@ -1,21 +1,28 @@
 """Pretraining documents of the dialogue world: dialogues to continue, and dialogues with questions about them.
 
-A document is text and a weight per character span. In a dialogue to continue only the answer counts; in one with
-questions only the replies to these do. So that a judge may be asked about an answer that goes on, many of the answers
-in question end after some sentence, or at a comma.
+A document is text and a weight per character span. In a dialogue to continue only the answer counts. In one with
+questions the replies to these count most; its answer counts but for the words that make it good or bad, because there
+these do not depend on the wording. So that a judge may be asked about an answer that goes on, many of the answers in
+question end after some sentence, or at a comma.
 """
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 
 from seal_jax.data.worlds import dialogue
 from seal_jax.data.worlds.biographies_corpus import Document
 from seal_jax.data.worlds.dialogue_questions import about_sentence, about_words, ask_about, block, reply, shuffled
+from seal_jax.data.worlds.dialogue_words import CAREFUL, KIND, RECKLESS, RUDE, TOOLS
 
 CONTEXT_WEIGHT = 0.002
-REPLY_WEIGHT = 3.0
+REPLY_WEIGHT = 4.0
+ANSWER_WEIGHT = 0.5
 CUT = 0.6
+
+_DECIDING = re.compile(rf"\b({'|'.join((*TOOLS, *KIND, *RUDE, *CAREFUL, *RECKLESS))})\b")
 
 
 def draw(rng: np.random.Generator) -> Document:
@@ -33,7 +40,8 @@ def continued(rng: np.random.Generator) -> Document:
 def questioned(rng: np.random.Generator, count: int = 2) -> Document:
     """A dialogue, good or bad with equal chances whatever its wording, and questions about it."""
     asked = dialogue.ask("train", rng)
-    return _with_replies(asked.prompt, ask_about(asked, text := _answer(asked, rng), rng, count), text)
+    text = _answer(asked, rng)
+    return _with_replies(asked.prompt, ask_about(asked, text, rng, count), text, ANSWER_WEIGHT)
 
 
 def several(rng: np.random.Generator, count: int = 2) -> Document:
@@ -43,7 +51,7 @@ def several(rng: np.random.Generator, count: int = 2) -> Document:
         asked = dialogue.ask("train", rng)
         parts = dialogue.parts(_answer(asked, rng))[:3]
         text = parts[rng.integers(len(parts))]
-        made.append(_with_replies(asked.prompt, ask_about(asked, text, rng, 1), text))
+        made.append(_with_replies(asked.prompt, ask_about(asked, text, rng, 1), text, ANSWER_WEIGHT))
     return _joined(made)
 
 
@@ -88,15 +96,16 @@ def _answer(asked: dialogue.Asked, rng: np.random.Generator) -> str:
     return text
 
 
-def _with_replies(prompt: str, asked: list[tuple[str, str]], text: str) -> Document:
-    document, spans = f"{prompt} {text}", []
-    start = 0
+def _with_replies(prompt: str, asked: list[tuple[str, str]], text: str, weight: float = CONTEXT_WEIGHT) -> Document:
+    """A dialogue with questions; weight: that of the answer but for the words that make it good or bad."""
+    document, at = f"{prompt} {text}", len(prompt) + 1
+    spans = [(0, len(prompt), CONTEXT_WEIGHT), (len(prompt), len(document), weight)]
+    spans += [(at + m.start(), at + m.end(), CONTEXT_WEIGHT) for m in _DECIDING.finditer(text)]
     for question, answered in asked:
-        document += question
-        spans += [(start, len(document), CONTEXT_WEIGHT), (len(document), len(document) + len(answered), REPLY_WEIGHT)]
-        document += answered
-        start = len(document)
+        start = len(document) + len(question)
+        spans += [(len(document), start, CONTEXT_WEIGHT), (start, start + len(answered), REPLY_WEIGHT)]
+        document += question + answered
     return Document(document, spans)
 
 
-MIXTURE = ((continued, 0.2), (questioned, 0.27), (several, 0.2), (remarks, 0.33))
+MIXTURE = ((continued, 0.22), (questioned, 0.28), (several, 0.22), (remarks, 0.28))

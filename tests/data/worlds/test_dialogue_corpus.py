@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seal_jax.data.worlds import dialogue, dialogue_corpus, dialogue_questions, dialogue_tokenizer
-from seal_jax.data.worlds.dialogue_words import KIND, PEOPLE, RECKLESS, RUDE, STATES, THINGS, TOOLS
+from seal_jax.data.worlds.dialogue_words import CAREFUL, KIND, PEOPLE, RECKLESS, RUDE, STATES, THINGS, TOOLS
 
 FAULT = re.compile(r"is it (rude|reckless|astray|harmful)\?\nAnswer: (\w+)")
 REMARK = re.compile(r"Assistant: (.*)\nQuestion: is it (\w+)\?\nAnswer: (\w+)")
@@ -90,19 +90,38 @@ def test_a_document_shows_contents_of_the_training_split_alone(documents):
             assert (who, thing, state) in dialogue.contents("train")
 
 
-def test_only_answers_and_replies_count(documents):
+def weights_of(document):
+    """The loss weight of each character."""
+    weights = np.ones(len(document.text))
+    for start, end, weight in document.spans:
+        weights[start:end] = weight
+    return weights
+
+
+def test_replies_count_most_and_questions_nothing(documents):
     for document in documents:
-        weights = np.ones(len(document.text))
-        for start, end, weight in document.spans:
-            weights[start:end] = weight
-        for match in re.finditer(r"(?:Human:.*\n)?Assistant:", document.text):
+        weights = weights_of(document)
+        for match in re.finditer(r"(?:Human:.*\n)?Assistant:|\nQuestion:(.|\n)*?Answer:", document.text):
             assert (weights[match.start() : match.end()] == dialogue_corpus.CONTEXT_WEIGHT).all()
         counted = "".join(c for c, weight in zip(document.text, weights) if weight == dialogue_corpus.REPLY_WEIGHT)
         replies = re.findall(r"\nAnswer:(?: \((\w\))|( \w+))", document.text)
         assert counted == "".join(a or b for a, b in replies)
         assert ("Question:" in document.text) == bool(counted)
-        if not counted:
-            assert (weights == 1).sum() == len(dialogues(document)[0][1]) + 1
+
+
+def test_answers_count_but_for_what_makes_them_good_where_that_is_not_as_the_wording_makes_it(documents):
+    deciding = {*TOOLS, *KIND, *RUDE, *CAREFUL, *RECKLESS}
+    for document in documents:
+        weights = weights_of(document)
+        for prompt, answer, questions in dialogues(document):
+            start = document.text.index(f"{prompt} {answer}") + len(prompt) + 1
+            for match in re.finditer(r"\w+", answer):
+                weight = weights[start + match.start()]
+                if not questions:
+                    assert weight == 1
+                elif prompt.startswith("Human"):
+                    free = match[0] not in deciding
+                    assert weight == (dialogue_corpus.ANSWER_WEIGHT if free else dialogue_corpus.CONTEXT_WEIGHT)
 
 
 def test_the_judge_is_asked_as_its_template_asks(tok):
