@@ -20,7 +20,7 @@ def cosines(one: jax.Array, many: jax.Array) -> jax.Array:
 def mean_embeddings(tree: Tree, nodes: jax.Array, at: jax.Array, embeddings: jax.Array) -> jax.Array:
     """The trees' embeddings `[N, E]` after one more visit of nodes `[D]`, whose visits are counted already."""
     count = jnp.maximum(tree.true_visits[nodes], 1).astype(jnp.float32)[:, None]
-    old = jnp.where(count > 1, tree.embedding[nodes], 0.0)
+    old = tree.embedding[nodes]
     return tree.embedding.at[at].set(old + (embeddings - old) / count, mode="drop")
 
 
