@@ -39,11 +39,12 @@ class Descent(NamedTuple):
 class Needs(NamedTuple):
     """What a slot's node needs before the descent can go on, bool `[B]` each.
 
-    grows: its children; widens: one more; single: of one token, which takes no rollout; empty: of the spare rollouts
-    there is none left.
+    grows: its children; deep: these, but it is too deep for any; widens: one more; single: of one token, which takes no
+    rollout; empty: of the spare rollouts there is none left.
     """
 
     grows: jax.Array
+    deep: jax.Array
     widens: jax.Array
     single: jax.Array
     empty: jax.Array
@@ -76,9 +77,11 @@ def needs_of(program: Program, tree: Tree, spares: Spares, cursor: Cursor, going
     settings, node = program.settings, cursor.node
     step = of_nodes(tree.step, node)
     seen = (of_nodes(tree.true_visits, node) > 0) & ~of_nodes(tree.terminal, node)
+    bare = going & cursor.done & (cursor.slot < 0) & seen
     shallow = step - of_nodes(tree.step, tree.root) < settings.depth
     return Needs(
-        grows=going & cursor.done & (cursor.slot < 0) & seen & shallow,
+        grows=bare & shallow,
+        deep=bare & ~shallow,
         widens=going & cursor.waiting,
         single=settings.set_length(step) == 1,
         empty=of_nodes(spares.used, node) % rows_of(settings) == 0,

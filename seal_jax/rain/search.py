@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from seal_jax.rain.endings import make_endings
 from seal_jax.rain.host import Result, Run, check_slots, judged_sizes, prepare
 from seal_jax.rain.judge import Judge
 from seal_jax.rain.settings import Settings
+from seal_jax.rain.sizes import check_memory, depth_of
 from seal_jax.rain.state import Fixed, Program
 from seal_jax.runtime.mesh import mesh_of, use
 
@@ -48,9 +50,12 @@ def search(
     progress: called with the prompts that are finished and all.
 
     Raises ValueError before any work for what cannot be searched: an empty prompt, a prompt that leaves no room in the
-    model's context, a text that does not fit into the judge's.
+    model's context, a text that does not fit into the judge's, and DoesNotFitError for what is too large for the
+    device. A judge that always says the same costs all searches that are allowed (below the value threshold) or few
+    (above), and the text then follows the model's own probabilities.
     """
     settings = settings or Settings()
+    settings = dataclasses.replace(settings, max_depth=depth_of(settings))
     end = ending(config, eos, stop, tokenizer)
     job = prepare(config, prompts, tokenizer, settings, row_ids, judged_from)
     embed = embeddings.hidden_mean() if embed is None else embed
@@ -59,9 +64,12 @@ def search(
     sizes = judged_sizes(job.longest)
     program = Program(config, settings, job.columns, sizes, min(size, count), embed.width(config), trees)
     judge.check(job.longest)
+    check_memory(program, count, params["embed_tokens"]["embedding"].dtype)
     tables = make_endings(tokenizer, config.vocab_size, tuple(end.eos), end.stop, eos_ends=settings.eos == "end")
     fixed = Fixed(params if isinstance(params["layers"], tuple) else unroll(params), judge, embed, tables)
     with use(mesh_of(params)):
         run = Run(program, fixed, job, key, count)
         run.to_the_end(progress)
+    if settings.eos == "released":
+        end = ending(config, (), stop, tokenizer)
     return run.result(end)

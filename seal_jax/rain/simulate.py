@@ -110,7 +110,7 @@ def simulate(
         hidden, cache = hidden_cached(params, config, jnp.where(now.live, token, 0)[:, None], cache, now.live[:, None])
         at = jnp.where(now.live, now.count, size)
         count = now.count + now.live.astype(jnp.int32)
-        over = endings.has_ended(now.ending) | (count >= now.limit)
+        over = endings.has_ended(now.ending) | endings.eos[token] | (count >= now.limit)
         if to_sentence:
             over |= endings.sentence[token]
         after = now._replace(

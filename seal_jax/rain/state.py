@@ -44,7 +44,12 @@ class Program:
     @property
     def room(self) -> int:
         """Columns of a text, M: the prompt, the new tokens, and the set that passes their limit."""
-        return self.columns + self.settings.max_new_tokens + self.settings.longest
+        return room_of(self.settings, self.columns)
+
+
+def room_of(settings: Settings, columns: int) -> int:
+    """Columns of the text of a prompt that is padded to `columns`."""
+    return columns + settings.max_new_tokens + settings.longest
 
 
 class Fixed(NamedTuple):

@@ -25,11 +25,14 @@ def gumbel(key, size):
 
 
 class Search:
-    """A search of one prompt. hidden: tokens -> final states `[T, H]`; logits: a state -> `[V]`; judge: tokens -> value."""
+    """A search of one prompt.
 
-    def __init__(self, settings, hidden, logits, judge, *, eos=(), sentence=(), stop=()):
+    hidden: tokens -> final states `[T, H]`; logits: a state -> `[V]`; judge: tokens -> value; texts: of the tokens.
+    """
+
+    def __init__(self, settings, hidden, logits, judge, texts, *, eos=(), stop=()):
         self.settings, self.hidden, self.logits_of, self.judge = settings, hidden, logits, judge
-        self.eos, self.sentence, self.stop = set(eos), set(sentence), [tuple(s) for s in stop]
+        self.texts, self.eos, self.stop, self.judged = texts, set(eos), stop, set()
 
     def run(self, prompt, key, judged_from=0):
         """What was generated, and of every commit the tree before it: `{path: node}`."""
@@ -45,9 +48,11 @@ class Search:
                 return self
             self.new += child.tokens
             self.value = child.q
-            ended = child.terminal and self.settings.eos == "end"
             self.root = trees.commit(self.settings, self.root)
-            if ended or len(self.new) >= self.settings.max_new_tokens:
+            self.root.terminal = False
+            if not self.root.children:
+                self.expand(self.root)
+            if self.is_over(self.new) or len(self.new) >= self.settings.max_new_tokens:
                 return self
 
     def search_set(self):
@@ -64,35 +69,57 @@ class Search:
             slot = list(leaf.parent.children.values()).index(leaf)
             leaf.key, leaf.draws = fold(leaf.parent.key, slot), 0
             text = self.new + leaf.text()
-            leaf.terminal = self.is_over(text) or len(text) > self.settings.max_new_tokens
+            ends = not self.eos.isdisjoint(leaf.tokens)
+            leaf.terminal = ends or self.is_over(text) or len(text) > self.settings.max_new_tokens
         said = self.simulation(leaf)
-        text = self.prompt[self.judged_from :] + self.without_stop(self.new + leaf.text() + said)
-        value = self.judge([token for token in text if token not in self.eos])
+        text = self.prompt[self.judged_from :] + self.whole(self.without_stop(self.new + leaf.text() + said))
+        text = tuple(token for token in text if token not in self.eos)
+        self.judged.add(text)
+        value = self.judge(text)
         if not leaf.terminal and not leaf.children:
             self.expand(leaf)
         trees.backup(self.settings, leaf, self.root, value, self.embeddings(leaf, said))
 
-    def is_over(self, text):
-        return bool(text) and (text[-1] in self.eos or any(tuple(text[-len(s) :]) == s for s in self.stop))
+    def is_over(self, said):
+        ended = bool(said) and self.settings.eos == "end" and said[-1] in self.eos
+        return ended or self.stop_at(said) is not None
 
-    def without_stop(self, text):
-        for s in self.stop:
-            if tuple(text[-len(s) :]) == s:
-                return text[: -len(s)]
-        return text
+    def stop_at(self, said):
+        """Where in the text the first complete stop string begins."""
+        text = "".join(self.texts[token] for token in said)
+        found = [(text.index(stop) + len(stop), text.index(stop)) for stop in self.stop if stop in text]
+        return min(found)[1] if found else None
+
+    def without_stop(self, said):
+        """The tokens wholly before a stop string."""
+        begins, count, width = self.stop_at(said), 0, 0
+        while begins is not None and count < len(said) and width + len(self.texts[said[count]]) <= begins:
+            width += len(self.texts[said[count]])
+            count += 1
+        return said if begins is None else said[:count]
+
+    def whole(self, said):
+        """Up to the last whole sentence of a simulation that may break off anywhere."""
+        if self.settings.simulation == "sentence" or self.is_over(said):
+            return said
+        ends = [i for i, token in enumerate(said) if self.texts[token].endswith((".", "?", "!", "\n"))]
+        return said[: ends[-1] + 1] if ends else said
+
+    def closes(self, token):
+        return self.settings.simulation == "sentence" and self.texts[token].endswith((",", ".", "?", ":", ";", "\n"))
 
     def states(self, text):
         return self.hidden(self.prompt + self.new + text)
 
     def simulation(self, leaf):
         said, text = [], leaf.text()
-        if leaf.terminal or (self.prompt + self.new + text)[-1] in self.sentence:
+        if leaf.terminal or self.closes((self.prompt + self.new + text)[-1]):
             return said
         key = fold(leaf.key, SIMULATION, leaf.fn)
         while len(said) < self.settings.max_simulation and len(self.new + text + said) <= self.settings.max_new_tokens:
             logits = self.logits_of(self.states(text + said)[-1])
             said.append(int(np.argmax(logits + gumbel(fold(key, len(said)), len(logits)))))
-            if said[-1] in self.sentence or self.is_over(self.new + text + said):
+            if self.closes(said[-1]) or said[-1] in self.eos or self.is_over(self.new + text + said):
                 break
         return said
 
@@ -114,9 +141,7 @@ class Search:
             trees.expand(self.settings, node, is_root, logits=[float(x) for x in logits])
             return
         rows = [self.rollout(node, fold(node.key, ROLLOUT), row, row == 0) for row in range(self.rows)]
-        trees.expand(
-            self.settings, node, is_root, candidates=trees.distinct_rollouts(self.settings, rows[0], rows[1:])
-        )
+        trees.expand(self.settings, node, is_root, candidates=trees.distinct_rollouts(self.settings, rows[0], rows[1:]))
 
     @property
     def rows(self):

@@ -1,14 +1,17 @@
-"""The compiled search: the same tree as the plain loop, whatever batch it runs in; refill, ends, counts."""
+"""The compiled search: the same tree as the plain loop, whatever batch it runs in; refill, ends, counts, errors."""
 
+import collections
 import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import rain_search
+from oracles import rain_search, rain_tree
+from spelling import Spelling
 
 from seal_jax import models
+from seal_jax.rain import refill, rollouts, simulate, visit
 from seal_jax.rain.judge import from_reward
 from seal_jax.rain.search import search
 from seal_jax.rain.settings import Settings
@@ -22,7 +25,7 @@ CONFIG = models.Config(
     num_heads=4,
     num_kv_heads=2,
     head_dim=8,
-    max_position=256,
+    max_position=64,
 )
 SETTINGS = Settings(
     max_new_tokens=14,
@@ -38,47 +41,57 @@ SETTINGS = Settings(
     similarity_threshold=0.9,
     widening_coefficient=0.1,
 )
+RELEASED = dataclasses.replace(
+    SETTINGS, score="paper", eos="released", simulation="end", widened_priors="released", remember_values=False
+)
 EOS = 0
+TEXTS = ["", *"abcdefghijklmnopqrst", "u.", "v.", "w,", "x?", "y\n", *(f" {c}z" for c in "abcdefghijklmn")]
+TOKENIZER = Spelling(TEXTS, special={EOS})
+STOP = ["zv", "hh", "ikj"]
 PROMPTS = [[1, 2, 3], [4, 5, 6, 7, 8], [9, 10], [11, 12, 13, 14], [15, 16, 17], [18]]
 KEY = jax.random.key(3)
+KINDS = ("odd", "mostly bad", "good", "bad")
 
 
-def odd(tokens, mask, key):
-    """1 for texts in which the number of tokens that are 3 modulo 7 is even, else -1."""
+def reward(kind, tokens, mask, key):
+    """By the kind: 1 or -1 by the number of tokens 3 modulo 7; graded and mostly below 0; always 1; always -1."""
     del key
-    return jnp.where((mask & (tokens % 7 == 3)).sum(-1) % 2 == 0, 1.0, -1.0)
+    odd = jnp.where((mask & (tokens % 7 == 3)).sum(-1) % 2 == 0, 1.0, -1.0)
+    graded = jnp.sin(jnp.where(mask, tokens * 7 % 11, 0).sum(-1).astype(jnp.float32)) * 0.6 - 0.5
+    good = jnp.ones(len(tokens))
+    return jnp.stack([odd, graded, good, -good])[kind]
 
 
-def mostly_bad(tokens, mask, key):
-    """A graded value, below 0 for most texts."""
-    del key
-    total = jnp.where(mask, tokens * 7 % 11, 0).sum(-1).astype(jnp.float32)
-    return jnp.sin(total) * 0.6 - 0.5
+def judge_of(kind):
+    return from_reward(reward, jnp.int32(KINDS.index(kind)))
 
 
-JUDGES = {"odd": from_reward(odd), "mostly_bad": from_reward(mostly_bad)}
+def sharp(seed):
+    """Parameters of a model that is sure enough of itself for rollouts to coincide at times."""
+    params = models.init(jax.random.key(seed), CONFIG)
+    return {**params, "lm_head": {"kernel": params["lm_head"]["kernel"] * 60}}
 
 
 @pytest.fixture(scope="module")
 def params():
-    params = models.init(jax.random.key(0), CONFIG)
-    params["lm_head"]["kernel"] = params["lm_head"]["kernel"] * 60
-    return params
+    return sharp(0)
 
 
-def run(params, prompts, judge="odd", settings=SETTINGS, **options):
-    return search(params, CONFIG, prompts, KEY, judge=JUDGES[judge], settings=settings, eos=[EOS], **options)
+def run(params, prompts=PROMPTS, kind="odd", settings=SETTINGS, **options):
+    options = {"eos": [EOS], "stop": STOP, "tokenizer": TOKENIZER, **options}
+    return search(params, CONFIG, prompts, KEY, judge=judge_of(kind), settings=settings, **options)
 
 
-def plain(params, row, judge, settings=SETTINGS, **options):
+def plain(params, row, kind, settings):
+    """The same by the plain loop."""
     hidden, logits = rain_search.model_of(params, CONFIG, models.hidden_states, models.unembed)
-    apply = JUDGES[judge]
+    judge = judge_of(kind)
 
     def value(text):
         tokens = jnp.asarray([text], jnp.int32)
-        return float(apply(tokens, jnp.ones(tokens.shape, bool))[0])
+        return float(judge(tokens, jnp.ones(tokens.shape, bool))[0])
 
-    oracle = rain_search.Search(settings, hidden, logits, value, eos=[EOS], **options)
+    oracle = rain_search.Search(settings, hidden, logits, value, TEXTS, eos=[EOS], stop=STOP)
     return oracle.run(PROMPTS[row], jax.random.fold_in(KEY, row))
 
 
@@ -95,20 +108,151 @@ def visited(tree):
     return found
 
 
-@pytest.mark.parametrize("judge", JUDGES)
-def test_same_trees_and_text_as_the_plain_loop(params, judge):
-    result = run(params, PROMPTS[:3], judge, slots=3, trees=True)
-    for row in range(3):
-        oracle = plain(params, row, judge)
-        ends = oracle.new[-1:] == [EOS]
-        assert result.tokens[row] == oracle.new[: len(oracle.new) - ends][: SETTINGS.max_new_tokens]
-        assert result.searches[row] == oracle.searches
-        assert result.values[row] == pytest.approx(oracle.value, abs=1e-5)
-        assert len(result.trees[row]) == len(oracle.commits)
-        for ours, theirs in zip(result.trees[row], oracle.commits):
-            ours = visited(ours)
-            assert ours.keys() == theirs.keys()
-            for path, (tokens, n, fn, q) in theirs.items():
-                if path:
-                    assert ours[path][0] == tokens
-                assert ours[path][1:] == pytest.approx((n, fn, q), abs=1e-4)
+def assert_same_trees(ours, theirs):
+    assert len(ours) == len(theirs)
+    for tree, nodes in zip(ours, theirs):
+        found = visited(tree)
+        assert found.keys() == nodes.keys()
+        for path, (tokens, *numbers) in nodes.items():
+            assert found[path][0] == (tokens if path else ())
+            assert found[path][1:] == pytest.approx(numbers, abs=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "settings"), [("odd", SETTINGS), ("mostly bad", SETTINGS), ("mostly bad", RELEASED)])
+def test_same_trees_and_text_as_the_plain_loop(kind, settings, monkeypatch):
+    seen = collections.Counter()
+    widen, similar = rain_tree.widen, rain_tree.visit_similar
+
+    def counted_widen(settings, node, *rest):
+        new = widen(settings, node, *rest)
+        seen["widened", len(new)] += 1
+        return new
+
+    def counted_similar(*args):
+        found = similar(*args)
+        seen["similar"] += sum(weight > 0 for *_, weight in found)
+        return found
+
+    monkeypatch.setattr(rain_tree, "widen", counted_widen)
+    monkeypatch.setattr(rain_tree, "visit_similar", counted_similar)
+    for seed in (0, 1):
+        params = sharp(seed)
+        result = run(params, PROMPTS[:3], kind, settings, slots=3, trees=True)
+        for row in range(3):
+            oracle = plain(params, row, kind, settings)
+            new = oracle.new[: SETTINGS.max_new_tokens]
+            said = oracle.without_stop(new)
+            assert result.tokens[row] == said[: len(said) - (settings is SETTINGS and said[-1:] == [EOS])]
+            assert result.finished[row] == oracle.is_over(new)
+            assert result.searches[row] == oracle.searches
+            assert result.judged[row] == (len(oracle.judged) if settings.remember_values else oracle.searches)
+            assert result.values[row] == pytest.approx(oracle.value, abs=1e-5)
+            assert_same_trees(result.trees[row], oracle.commits)
+            seen["over"] += result.finished[row]
+    assert seen["similar"]
+    assert seen["over"]
+    if kind == "mostly bad":
+        assert seen["widened", 0]
+        assert seen["widened", 1]
+
+
+@pytest.fixture(scope="module")
+def alone(params):
+    """All prompts one after the other, and how many forward passes of the model ran."""
+    passes = [0]
+
+    def counted(forward):
+        def hidden_cached(*args, **options):
+            jax.debug.callback(lambda: passes.__setitem__(0, passes[0] + 1))
+            return forward(*args, **options)
+
+        return hidden_cached
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (refill, rollouts, simulate, visit):
+            patch.setattr(module, "hidden_cached", counted(module.hidden_cached))
+        result = run(params, slots=1)
+        jax.effects_barrier()
+    return result, passes[0]
+
+
+@pytest.fixture(scope="module")
+def together(params):
+    return run(params, slots=4, group=2)
+
+
+def test_a_prompt_does_not_notice_the_batch_it_is_searched_in(alone, together):
+    for name in ("tokens", "searches", "visits", "commits", "passes", "tokens_processed", "judged", "finished"):
+        assert getattr(alone[0], name) == getattr(together, name), name
+    np.testing.assert_allclose(alone[0].values, together.values, atol=1e-5)
+
+
+def test_passes_are_those_that_ran(alone):
+    result, passes = alone
+    assert result.total_passes == sum(result.passes) == passes
+
+
+def test_slots_are_refilled_from_the_queue(alone, together):
+    assert alone[0].utilisation == 1.0
+    assert alone[0].rounds == sum(alone[0].searches)
+    assert 0.5 < together.utilisation < 1.0
+    assert together.rounds < alone[0].rounds
+    assert together.total_passes < alone[0].total_passes
+
+
+def test_draws_follow_row_ids_and_not_places(params, together):
+    order = [3, 1, 5, 0]
+    again = run(params, [PROMPTS[row] for row in order], slots=4, group=2, row_ids=order)
+    assert again.tokens == [together.tokens[row] for row in order]
+
+
+def test_texts_are_cut_at_what_ends_them(together):
+    for text, tokens in zip(together.texts, together.tokens):
+        assert EOS not in tokens
+        assert not any(stop in text for stop in STOP)
+        assert text.startswith(TOKENIZER.decode(tokens))
+
+
+def test_a_model_that_only_ends_texts_says_nothing(params):
+    result = run(params, slots=4, group=2, eos=range(CONFIG.vocab_size))
+    assert result.tokens == [[]] * len(PROMPTS)
+    assert all(result.finished)
+    assert result.commits == [1] * len(PROMPTS)
+
+
+def test_a_judge_that_always_says_the_same(params):
+    good = run(params, kind="good", slots=4, group=2)
+    bad = run(params, kind="bad", slots=4, group=2)
+    assert good.values == pytest.approx([1.0] * len(PROMPTS))
+    assert bad.values == pytest.approx([-1.0] * len(PROMPTS))
+    assert sum(good.searches) < sum(bad.searches)
+    for searches, commits in zip(bad.searches, bad.commits):
+        assert searches >= SETTINGS.max_searches + (commits - 1) * SETTINGS.floor_searches
+
+
+def test_a_full_tree_is_reported(params):
+    tight = dataclasses.replace(SETTINGS, nodes=6, max_depth=2)
+    result = run(params, PROMPTS[:4], kind="bad", settings=tight, slots=4, group=2)
+    assert all(result.truncated)
+    assert all(result.commits)
+
+
+def test_what_cannot_be_searched(params):
+    with pytest.raises(ValueError, match="prompt 1 is empty"):
+        run(params, [[1], []])
+    with pytest.raises(ValueError, match="prompt 0 has 60 tokens and its search reads up to 22 after it"):
+        run(params, [[1] * 60])
+    with pytest.raises(ValueError, match="judged_from=4: expected a number from 0 to 3"):
+        run(params, [[1, 2, 3]], judged_from=[4])
+    with pytest.raises(ValueError, match="2 numbers in judged_from for 1 prompts"):
+        run(params, [[1, 2, 3]], judged_from=[0, 0])
+    with pytest.raises(ValueError, match="slots=0"):
+        run(params, slots=0)
+    with pytest.raises(ValueError, match="may have 25 tokens, and the judge's prompt leaves room for 20"):
+        search(params, CONFIG, [[1, 2, 3]], KEY, judge=judge_of("odd").replace(room=20), settings=SETTINGS)
+
+
+def test_no_prompts_are_no_work(params):
+    result = run(params, [])
+    assert result.tokens == result.texts == []
+    assert result.rounds == 0
