@@ -40,9 +40,9 @@ LONGEST = 1000
 def normalize(text: str) -> str:
     """One spelling: no spaces, units, dollars, percent and degree signs, sizes of brackets, or name before "=".
 
-    A text of more than four times LONGEST stays as it is.
+    A text longer than LONGEST stays as it is.
     """
-    if len(text) > 4 * LONGEST:
+    if len(text) > LONGEST:
         return text
     text = text.strip().strip("$").strip().rstrip(".").replace("\\\\", _ROW)
     for old, new in _RENAMED:

@@ -375,7 +375,15 @@ def test_no_text_makes_a_grader_fail(completion, gold, rules):
 
 @pytest.mark.parametrize(
     "text",
-    ["\\frac{" * 5000 + "}" * 5000, "\\boxed{" * 2000, "(" * 5000 + "1,2" + ")" * 5000, "\\sqrt" * 900, "{" * 900],
+    [
+        "\\frac{" * 140 + "}" * 140,
+        "\\frac{" * 570 + "}" * 570,
+        "\\frac{" * 5000 + "}" * 5000,
+        "\\boxed{" * 2000,
+        "(" * 5000 + "1,2" + ")" * 5000,
+        "\\sqrt" * 900,
+        "{" * 900,
+    ],
 )
 def test_what_a_model_repeats_is_graded(text):
     assert not number_correct(text, "#### 18")
