@@ -79,12 +79,12 @@ def needs_widening_of(settings: Settings, tree: Tree, node: jax.Array) -> jax.Ar
     """`needs_widening` of one tree."""
     if not settings.widening:
         return jnp.zeros((), bool)
-    real, visited, _, values = children_of(tree, node)
+    real, _, _, values = children_of(tree, node)
     embeddings = jnp.where(real[:, None], tree.embedding[tree.child_node[node]], 0.0)
     limit = settings.widening_coefficient * settings.set_length(tree.step[node]).astype(jnp.float32)
-    bad = jnp.where(real, values, -1.0).max() < -ZERO_VALUE
+    bad = jnp.where(real, values, -1.0).max() < -ZERO_VALUE  # without a visit a child's value is 0, which is not bad
     room = tree.child_count[node] < settings.max_children
-    return room & bad & jnp.all(visited | ~real) & (variance_norm(embeddings, real) < limit)
+    return room & bad & (variance_norm(embeddings, real) < limit)
 
 
 @batched
