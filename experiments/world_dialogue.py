@@ -86,7 +86,7 @@ WORLD = World(
     settings={
         "batch": 48,
         "length": _LENGTH,
-        "steps": 2800,
+        "steps": 2600,
         "hidden_size": 96,
         "intermediate_size": 256,
         "num_layers": 6,

@@ -1,6 +1,7 @@
 """Pretraining documents of the dialogue world: dialogues to continue, and dialogues with questions about them.
 
-A document is text and a weight per character span. In a dialogue to continue only the answer counts. In one with
+A document is text and a weight per character span. In a dialogue to continue only the answer counts, and most in it the
+words that make it good or bad: how often they do so in which wording is the slowest thing to learn. In a dialogue with
 questions the replies to these count most; its answer counts but for the words that make it good or bad, because there
 these do not depend on the wording. So that a judge may be asked about an answer that goes on, many of the answers in
 question end after some sentence, or at a comma.
@@ -20,6 +21,7 @@ from seal_jax.data.worlds.dialogue_words import CAREFUL, KIND, RECKLESS, RUDE, T
 CONTEXT_WEIGHT = 0.002
 REPLY_WEIGHT = 4.0
 ANSWER_WEIGHT = 0.5
+DECIDING_WEIGHT = 3.0
 CUT = 0.6
 
 _DECIDING = re.compile(rf"\b({'|'.join((*TOOLS, *KIND, *RUDE, *CAREFUL, *RECKLESS))})\b")
@@ -34,7 +36,14 @@ def draw(rng: np.random.Generator) -> Document:
 def continued(rng: np.random.Generator) -> Document:
     """A question and its answer, as good as the wording makes likely."""
     asked = dialogue.ask("train", rng)
-    return Document(f"{asked.prompt} {dialogue.answer(asked, rng)}", [(0, len(asked.prompt), CONTEXT_WEIGHT)])
+    text, at = dialogue.answer(asked, rng), len(asked.prompt) + 1
+    spans = [(0, len(asked.prompt), CONTEXT_WEIGHT), *_deciding(text, at, DECIDING_WEIGHT)]
+    return Document(f"{asked.prompt} {text}", spans)
+
+
+def _deciding(text: str, at: int, weight: float) -> list[tuple[int, int, float]]:
+    """A span of this weight for each word of a text, which begins at `at`, that makes an answer good or bad."""
+    return [(at + m.start(), at + m.end(), weight) for m in _DECIDING.finditer(text)]
 
 
 def questioned(rng: np.random.Generator, count: int = 2) -> Document:
@@ -100,7 +109,7 @@ def _with_replies(prompt: str, asked: list[tuple[str, str]], text: str, weight: 
     """A dialogue with questions; weight: that of the answer but for the words that make it good or bad."""
     document, at = f"{prompt} {text}", len(prompt) + 1
     spans = [(0, len(prompt), CONTEXT_WEIGHT), (len(prompt), len(document), weight)]
-    spans += [(at + m.start(), at + m.end(), CONTEXT_WEIGHT) for m in _DECIDING.finditer(text)]
+    spans += _deciding(text, at, CONTEXT_WEIGHT)
     for question, answered in asked:
         start = len(document) + len(question)
         spans += [(len(document), start, CONTEXT_WEIGHT), (start, start + len(answered), REPLY_WEIGHT)]
@@ -108,4 +117,4 @@ def _with_replies(prompt: str, asked: list[tuple[str, str]], text: str, weight: 
     return Document(document, spans)
 
 
-MIXTURE = ((continued, 0.22), (questioned, 0.28), (several, 0.22), (remarks, 0.28))
+MIXTURE = ((continued, 0.3), (questioned, 0.28), (several, 0.2), (remarks, 0.22))

@@ -117,10 +117,10 @@ def test_answers_count_but_for_what_makes_them_good_where_that_is_not_as_the_wor
             start = document.text.index(f"{prompt} {answer}") + len(prompt) + 1
             for match in re.finditer(r"\w+", answer):
                 weight = weights[start + match.start()]
+                free = match[0] not in deciding
                 if not questions:
-                    assert weight == 1
+                    assert weight == (1 if free else dialogue_corpus.DECIDING_WEIGHT)
                 elif prompt.startswith("Human"):
-                    free = match[0] not in deciding
                     assert weight == (dialogue_corpus.ANSWER_WEIGHT if free else dialogue_corpus.CONTEXT_WEIGHT)
 
 
