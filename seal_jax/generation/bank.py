@@ -101,6 +101,10 @@ def _pick(entry: dict[str, jax.Array], ids: jax.Array, there: jax.Array) -> dict
     if "value" in entry or "held_a" in entry:
         raise ValueError("adapters that replace weights answer in generate_batch, each its own prompts; not by row")
     picked = {name: x[ids] for name, x in entry.items()}
+    if "b" in picked and picked["b"].shape[-2] == 1:
+        # A product of rank 1 is no matmul to the compiler: fused with what follows it, even one with zeros may change
+        # how the base's part is rounded.
+        picked = _with_rank(picked, 2)
     [name] = picked.keys() & _NEUTRAL.keys()
     x = picked[name]
     kept = jnp.expand_dims(there, range(1, x.ndim))
