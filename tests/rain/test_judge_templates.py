@@ -181,7 +181,7 @@ def test_one_of_several_answers_that_tokenise_alike_is_named():
 
 
 def test_tokens_of_another_vocabulary_are_refused(tokenizer):
-    with pytest.raises(ValueError, match=r"truthful: token .* is outside the vocabulary"):
+    with pytest.raises(ValueError, match=r"the prompt of truthful has token .*, outside the vocabulary"):
         pieces.tokenise(judges.load("truthful"), dataclasses.replace(CONFIG, vocab_size=50), tokenizer)
 
 
