@@ -101,8 +101,9 @@ class _Parser:
         token = self.take()
         if token[0].isdigit() or token[0] == ".":
             number = Fraction(token.rstrip("."))
-            mixed = token.isdigit() and self.tokens[self.place : self.place + 2] == ["\\frac", "{"]
-            return number + self.atom() if mixed and self.tokens[self.place + 2].isdigit() else number
+            frac, brace, above = [*self.tokens[self.place : self.place + 3], "", "", ""][:3]
+            mixed = token.isdigit() and (frac, brace) == ("\\frac", "{") and above.isdigit()
+            return number + self.atom() if mixed else number
         if token in "([{":
             return self.group({"(": ")", "[": "]", "{": "}"}[token])
         if token == "\\frac":

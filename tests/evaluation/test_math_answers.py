@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from seal_jax.data.boxed import last_boxed
@@ -366,6 +366,7 @@ NASTY = st.one_of(
 
 @settings(max_examples=400, deadline=None)
 @given(NASTY, NASTY, st.sampled_from(["fixed", "reference"]))
+@example("", "0\\frac{", "fixed")
 def test_no_text_makes_a_grader_fail(completion, gold, rules):
     assert number_correct(completion, "#### 18", rules) in (True, False)
     assert math_correct(completion, gold, rules) in (True, False)
