@@ -139,8 +139,7 @@ def draw_rollouts(
             *group.take((last, ending, key, needs.grows)),
             jnp.where(group.there, group.take(limit), 0),
         )
-        new, fed, steps = rollouts(fixed.params, program.config, settings, fixed.endings, start)
-        used = jnp.where(group.there, steps, 0)
+        new, fed, used, steps = rollouts(fixed.params, program.config, settings, fixed.endings, start)
         counts = counts._replace(
             passes=group.put(counts.passes, group.take(counts.passes) + used),
             tokens=group.put(counts.tokens, group.take(counts.tokens) + fed),

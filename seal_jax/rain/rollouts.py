@@ -46,6 +46,7 @@ class _Loop(NamedTuple):
     values: tuple[jax.Array, ...]
     token: jax.Array
     fed: jax.Array
+    passes: jax.Array
     step: jax.Array
 
 
@@ -75,20 +76,22 @@ def row_keys(key: jax.Array, rows: int) -> jax.Array:
 
 def rollouts(
     params: Params, config: Config, settings: Settings, endings: Endings, start: Start
-) -> tuple[Rollouts, jax.Array, jax.Array]:
+) -> tuple[Rollouts, jax.Array, jax.Array, jax.Array]:
     """Rollouts of W nodes up to their limits or the end of the text, all in step.
 
-    Returns them, the tokens processed for each int32 `[W]`, and the passes int32 `[]`.
+    Returns them, the tokens processed for each and the passes it took part in, int32 `[W]`, and all passes, int32 `[]`.
     """
     count, rows, size = len(start.limit), rows_of(settings), settings.longest
     keys = row_keys(start.key, rows)
     greedy = start.greedy[:, None] & (jnp.arange(rows) == 0)[None]
     cache = init_cache(config, count * rows, max(size - 1, 1), start.hidden.dtype)._replace(shared=start.parts)
-    most = start.limit.max()
+
+    def live_rows(loop: _Loop) -> jax.Array:
+        return (loop.step < start.limit)[:, None] & ~endings.has_ended(loop.ending)
 
     def add(loop: _Loop, logits: jax.Array) -> _Loop:
         """One more token on each row that has not ended."""
-        live = (loop.step < start.limit)[:, None] & ~endings.has_ended(loop.ending)
+        live = live_rows(loop)
         now = jax.vmap(jax.vmap(jax.random.fold_in, in_axes=(0, None)), in_axes=(0, None))(keys, loop.step)
         token, log_prob = draw(settings, logits, now, greedy)
         old = loop.rollouts
@@ -101,10 +104,10 @@ def rollouts(
         return loop._replace(rollouts=new, ending=ending, token=jnp.where(live, token, 0), step=loop.step + 1)
 
     def going(loop: _Loop) -> jax.Array:
-        return loop.step < most
+        return live_rows(loop).any()
 
     def feed(loop: _Loop) -> _Loop:
-        live = (loop.step < start.limit)[:, None] & ~endings.has_ended(loop.ending)
+        live = live_rows(loop)
         slots = jnp.arange(cache.valid.shape[1], dtype=jnp.int32)
         before = jnp.broadcast_to((slots < loop.step - 1)[None], cache.valid.shape)
         offset = sum(part.valid.sum(-1, dtype=jnp.int32) for part in start.parts)
@@ -113,7 +116,8 @@ def rollouts(
         hidden, own = hidden_cached(params, config, loop.token.reshape(-1, 1), own)
         logits = unembed(params, config, hidden[:, 0]).reshape(count, rows, -1)
         fed = loop.fed + live.sum(-1, dtype=jnp.int32)
-        return add(loop._replace(keys=own.keys, values=own.values, fed=fed), logits)
+        passes = loop.passes + live.any(-1).astype(jnp.int32)
+        return add(loop._replace(keys=own.keys, values=own.values, fed=fed, passes=passes), logits)
 
     nothing = Rollouts(
         jnp.full((count, rows, size), -1, jnp.int32),
@@ -122,8 +126,8 @@ def rollouts(
     )
     state = jnp.broadcast_to(start.ending[:, None], (count, rows))
     fed = jnp.zeros(count, jnp.int32)
-    first = _Loop(nothing, state, cache.keys, cache.values, nothing.tokens[..., 0], fed, jnp.zeros((), jnp.int32))
+    first = _Loop(nothing, state, cache.keys, cache.values, nothing.tokens[..., 0], fed, fed, jnp.zeros((), jnp.int32))
     logits = unembed(params, config, start.hidden)[:, None]
     first = add(first, jnp.broadcast_to(logits, (count, rows, logits.shape[-1])))
     done = jax.lax.while_loop(going, feed, first)
-    return done.rollouts, done.fed, done.step - 1
+    return done.rollouts, done.fed, done.passes, done.step - 1

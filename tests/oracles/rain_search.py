@@ -72,7 +72,7 @@ class Search:
             ends = not self.eos.isdisjoint(leaf.tokens)
             leaf.terminal = ends or self.is_over(text) or len(text) > self.settings.max_new_tokens
         said = self.simulation(leaf)
-        text = self.prompt[self.judged_from :] + self.whole(self.without_stop(self.new + leaf.text() + said))
+        text = self.prompt[self.judged_from :] + self.shown(self.new + leaf.text() + said)
         text = tuple(token for token in text if token not in self.eos)
         self.judged.add(text)
         value = self.judge(text)
@@ -98,10 +98,10 @@ class Search:
             count += 1
         return said if begins is None else said[:count]
 
-    def whole(self, said):
-        """Up to the last whole sentence of a simulation that may break off anywhere."""
+    def shown(self, said):
+        """What the judge sees of it: no stop string; of a simulation that may break off anywhere whole sentences."""
         if self.settings.simulation == "sentence" or self.is_over(said):
-            return said
+            return self.without_stop(said)
         ends = [i for i, token in enumerate(said) if self.texts[token].endswith((".", "?", "!", "\n"))]
         return said[: ends[-1] + 1] if ends else said
 
