@@ -2,25 +2,28 @@
 
 Claim     a 1M-parameter Llama learns to read, to remember 64 people and to write self-edits of uneven worth; one of
           0.7M learns to apply 19 rules of grids in context, and not those and their compositions that are held out; one
-          of 0.4M half masters three families of questions, because the text it learns from does; one of 0.7M answers well
-          or badly as a question is worded, and tells good answers from bad ones when it is asked
+          of 0.4M half masters three families of questions, because the text it learns from does; one of 0.7M answers
+          well or badly as a question is worded, and tells good answers from bad ones when it is asked
 Command   python -m experiments.pretrain_worlds --out runs/pretrain
           python -m experiments.pretrain_worlds --world grids --out runs/pretrain_grids
           python -m experiments.pretrain_worlds --world skills --out runs/pretrain_skills
           python -m experiments.pretrain_worlds --world dialogue --out runs/pretrain_dialogue
           then copy OUT/export to seal_jax/assets/biographies, grids, skills or dialogue
-Hardware  two CPU cores, at most 150 minutes (grids: one core, 20 minutes; skills: 5; dialogue: 20 to 50); resumes from --out when run again
+Hardware  two CPU cores, at most 150 minutes (grids: one core, 20 minutes; skills: 5; dialogue: 50 beside
+          other work); resumes from --out when run again
 Expected  biographies: reading >= 0.90 on unseen people, <= 0.10 of them answered without the passage, known >= 0.60
           grids: >= 0.80 of tasks of known rules, <= 0.25 of held-out ones
           skills: 0.2 to 0.7 of each family, >= 0.8 of others
-          dialogue: 0.40 to 0.65 of greedy answers good, 0.05 to 0.60 of sampled ones, >= 0.85 judged rightly in each order
+          dialogue: 0.40 to 0.65 of greedy answers good, 0.05 to 0.60 of sampled ones, >= 0.85 judged rightly in each
+          order of the options
 Last run  2026-11-21, biographies: 1.000, 0.026 and 1.000 after 2,000 steps, 37 minutes with other work on the machine
           2026-11-21, grids: 0.933, and 0.10 of rules and 0.09 of compositions (the splits of that day), 3,000 steps, 15
           minutes on one core with other work on the other
           2026-11-21, skills: sums 0.506, letters 0.494, ranks 0.506, pairs 0.319, others 1.000, 1,200 steps, 4
           minutes of a shared core
-          2026-11-21, dialogue: 0.556, 0.194, and 0.900 and 0.851 judged rightly, 2,600 steps, 50 minutes of a busy machine;
-          the first 1,750 steps with DECIDING_WEIGHT 1, shares of 0.22, 0.28, 0.22 and 0.28, and a decay over 2,800 steps
+          2026-11-21, dialogue: 0.556, 0.194, and 0.900 and 0.851 judged rightly, 2,600 steps, 50 minutes beside other
+          work; the first 1,750 steps with DECIDING_WEIGHT 1, shares of 0.22, 0.28, 0.22 and 0.28 in MIXTURE, and a
+          learning rate that was to fall until step 2,800
 """
 
 from __future__ import annotations
