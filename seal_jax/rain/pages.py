@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from seal_jax.models import Cache, Config, Shared
+from seal_jax.models import Config, Shared
 from seal_jax.rain.settings import Settings
 
 
@@ -22,6 +22,14 @@ class Pages(NamedTuple):
     values: tuple[jax.Array, ...]
     hidden: jax.Array
     ending: jax.Array
+
+
+class Page(NamedTuple):
+    """One page of each of B trees. keys, values: `[B, K, S, d]` for each layer; hidden: `[B, S, H]`."""
+
+    keys: tuple[jax.Array, ...]
+    values: tuple[jax.Array, ...]
+    hidden: jax.Array
 
 
 class Text(NamedTuple):
@@ -77,19 +85,24 @@ def path_part(pages: Pages, trees: jax.Array, nodes: jax.Array, lengths: jax.Arr
     return Shared(keys, values, jnp.maximum(positions, 0), valid)
 
 
-def write_page(pages: Pages, tree: jax.Array, node: jax.Array, own: Cache, hidden: jax.Array) -> Pages:
-    """Put the page of node int32 `[W]` of tree int32 `[W]` there; a tree out of bounds is left out.
+def empty_page(config: Config, size: int, batch: int, dtype: jnp.dtype) -> Page:
+    """One page of nothing for each of B trees."""
+    shape = (batch, config.num_kv_heads, size, config.head_dim)
+    slots = lambda: tuple(jnp.zeros(shape, dtype) for _ in range(config.num_layers))  # noqa: E731
+    return Page(slots(), slots(), jnp.zeros((batch, size, config.hidden_size), dtype))
 
-    own: cache of the page's tokens, `[W, K, S, d]`; hidden: `[W, S, H]`.
-    """
+
+def write_pages(pages: Pages, node: jax.Array, new: Page) -> Pages:
+    """Put one new page for each tree at node int32 `[B]`; what is out of bounds is left out."""
+    trees = jnp.arange(len(node))
 
     def put(slots: jax.Array, page: jax.Array) -> jax.Array:
-        return slots.at[tree, node].set(page, mode="drop")
+        return slots.at[trees, node].set(page.astype(slots.dtype), mode="drop")
 
     return pages._replace(
-        keys=tuple(map(put, pages.keys, own.keys)),
-        values=tuple(map(put, pages.values, own.values)),
-        hidden=put(pages.hidden, hidden.astype(pages.hidden.dtype)),
+        keys=tuple(map(put, pages.keys, new.keys)),
+        values=tuple(map(put, pages.values, new.values)),
+        hidden=put(pages.hidden, new.hidden),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,17 @@ import jax.numpy as jnp
 from seal_jax.models import hidden_cached, init_cache
 from seal_jax.rain.context import Way, last_state, of_nodes, parts_before, way_to
 from seal_jax.rain.groups import first_of
-from seal_jax.rain.pages import Pages, write_page
+from seal_jax.rain.pages import Page, empty_page, write_pages
 from seal_jax.rain.select import Cursor, enter
 from seal_jax.rain.simulate import begin, simulate
 from seal_jax.rain.state import COMMIT, ENTER, JUDGE, SIMULATE, SIMULATION, Counts, Fixed, Program, State
+
+
+class _Filling(NamedTuple):
+    pending: jax.Array
+    new: Page
+    counts: Counts
+    passes: jax.Array
 
 
 def enter_leaf(program: Program, fixed: Fixed, state: State, cursor: Cursor, where: jax.Array) -> State:
@@ -49,31 +56,37 @@ def enter_leaf(program: Program, fixed: Fixed, state: State, cursor: Cursor, whe
 
 
 def fill_pages(program: Program, fixed: Fixed, state: State, way: Way, fresh: jax.Array) -> State:
-    """One pass over the tokens of each fresh leaf, at the end of its way."""
-    config, size = program.config, program.settings.longest
-    before = way._replace(lengths=way.lengths.at[:, -1].set(0))
-    text, passed = state.text, state.passes
+    """One pass over the tokens of each fresh leaf, at the end of its way.
 
-    def some(carry: tuple[jax.Array, Pages, Counts, jax.Array]) -> tuple[jax.Array, Pages, Counts, jax.Array]:
-        pending, pages, counts, passes = carry
-        group = first_of(pending, program.group)
+    The loop collects new pages beside the old ones: a loop that carried these would copy them all in each step.
+    """
+    config, size, batch = program.config, program.settings.longest, len(fresh)
+    before = way._replace(lengths=way.lengths.at[:, -1].set(0))
+
+    def some(carry: _Filling) -> _Filling:
+        group = first_of(carry.pending, program.group)
         mine: Way = group.take(way)
         mask = (jnp.arange(size)[None] < mine.lengths[:, -1:]) & group.there[:, None]
-        cache = init_cache(config, len(mask), size, pages.hidden.dtype)
-        cache = cache._replace(shared=parts_before(text, pages, before, group))
+        cache = init_cache(config, len(mask), size, state.pages.hidden.dtype)
+        cache = cache._replace(shared=parts_before(state.text, state.pages, before, group))
         tokens = jnp.where(mask, mine.tokens[:, -1], 0)
         hidden, cache = hidden_cached(fixed.params, config, tokens, cache, mask)
-        outside = jnp.iinfo(jnp.int32).max
-        pages = write_page(pages, jnp.where(group.there, group.slots, outside), mine.nodes[:, -1], cache, hidden)
-        counts = counts._replace(
-            passes=group.put(counts.passes, group.take(counts.passes) + 1),
-            tokens=group.put(counts.tokens, group.take(counts.tokens) + mask.sum(-1, dtype=jnp.int32)),
+        counts = carry.counts._replace(
+            passes=group.put(carry.counts.passes, group.take(carry.counts.passes) + 1),
+            tokens=group.put(carry.counts.tokens, group.take(carry.counts.tokens) + mask.sum(-1, dtype=jnp.int32)),
         )
-        return group.put(pending, jnp.zeros_like(group.there)), pages, counts, passes + 1
+        return _Filling(
+            pending=group.put(carry.pending, jnp.zeros_like(group.there)),
+            new=group.put(carry.new, Page(cache.keys, cache.values, hidden)),
+            counts=counts,
+            passes=carry.passes + 1,
+        )
 
-    first = (fresh, state.pages, state.counts, passed)
-    _, pages, counts, passes = jax.lax.while_loop(lambda carry: carry[0].any(), some, first)
-    return state._replace(pages=pages, counts=counts, passes=passes)
+    start = _Filling(fresh, empty_page(config, size, batch, state.pages.hidden.dtype), state.counts, state.passes)
+    done = jax.lax.while_loop(lambda carry: carry.pending.any(), some, start)
+    at = jnp.where(fresh, state.leaf, program.settings.capacity)  # out of bounds: not written
+    pages = write_pages(state.pages, at, done.new)
+    return state._replace(pages=pages, counts=done.counts, passes=done.passes)
 
 
 def begin_simulation(program: Program, fixed: Fixed, state: State) -> State:
