@@ -39,6 +39,8 @@ def shifts(z: jax.Array, s: jax.Array, compose: str = "scaled") -> jax.Array:
     if compose == "plain":
         return z - 1.0
     s = s.astype(jnp.float32)
+    # Only ratios of z matter, and a power of two changes no digit: small sums would be zero when squared in a gradient.
+    z = jnp.where(jnp.abs(z).max(-1, keepdims=True) < 1e-6, z * 2.0**40, z)
     apart = z - z[..., :1]
     total, mixed = s.sum(-1, keepdims=True), (s * z).sum(-1, keepdims=True)
     least = _least(jax.lax.stop_gradient(z), s, total)
@@ -49,7 +51,7 @@ def shifts(z: jax.Array, s: jax.Array, compose: str = "scaled") -> jax.Array:
 def _least(z: jax.Array, s: jax.Array, total: jax.Array) -> jax.Array:
     """What a sum(s z) is held at: positive, and large enough that it can be divided by, squared."""
     could = (s * jnp.abs(z)).sum(-1, keepdims=True)  # zero where only directions with s = 0 are left
-    least = FLOOR * could + 1e-10 * total * jnp.abs(z).max(-1, keepdims=True)
+    least = FLOOR * could + 1e-10 * total * jnp.maximum(jnp.abs(z).max(-1, keepdims=True), 1.0)
     return jnp.where(least > 0, least, 1.0)
 
 
