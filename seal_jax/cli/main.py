@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "plan": "does an experiment fit a TPU slice? its programs compiled for it, without one",
     "bench": "run one of the repository's benchmarks",
     "seal": "self-edits: write them, train on the best, evaluate; recorded files (seal --help lists all)",
+    "rain": "continue prompts by a search that the model judges, with nothing trained",
     "svf": "singular-value experts: train, evaluate, choose by prompt, mix, serve (svf --help lists all)",
 }
 """Commands in the order of the help, each a module of this package of the same name."""

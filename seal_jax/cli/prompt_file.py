@@ -1,15 +1,18 @@
-"""Files of prompts: text, one a line, or JSON lines with messages and adapters."""
+"""Files of prompts: text, one a line, or JSON with messages and adapters."""
 
 from __future__ import annotations
 
 import json
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
+
+from seal_jax.data.json_fields import rows
 
 _PROMPT = '{"prompt": "text"} or {"messages": [{"role": ..., "content": ...}]}'
 EXPECTED = {
     "adapter": f'{_PROMPT}, and "adapter": "DIR" for one of its own',
     "expert": f'{_PROMPT}, and "expert": "NAME", or null for the base model',
+    None: _PROMPT,
 }
 
 
@@ -21,15 +24,18 @@ class Asked(NamedTuple):
     adapter: pathlib.Path | str | None = ""
 
 
-def read_prompts(path: pathlib.Path, choice: str = "adapter") -> list[Asked]:
-    """The prompts of a text file, one a line, or of a .jsonl file, one object a line; blank lines are left out.
+def read_prompts(path: pathlib.Path, choice: str | None = "adapter") -> list[Asked]:
+    """The prompts of a text file, one a line, or of a .jsonl or .json file of objects; blank lines are left out.
 
     An object has `"prompt"`, text, or `"messages"`, and may have `"adapter"`: a directory, relative to the file's, or
     null for the base model. Other keys are ignored. choice: the key that is read for it; one of another name holds a
-    name in place of a directory.
+    name in place of a directory; None reads none.
 
-    Raises ValueError naming file and line for a line that is not UTF-8 or not such an object, or if there is none.
+    Raises ValueError naming file and line (or item) for a line that is not UTF-8 or not such an object, or if there is
+    none.
     """
+    if path.suffix == ".json":
+        return [_asked(row, where, path.parent, choice) for where, row in rows(path, "prompts") or _none(path)]
     prompts = []
     for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         where = f"{path} line {number}"
@@ -38,22 +44,28 @@ def read_prompts(path: pathlib.Path, choice: str = "adapter") -> list[Asked]:
         except UnicodeDecodeError as error:
             raise ValueError(f"{where} is not UTF-8: byte 0x{line[error.start]:02x} at column {error.start}") from None
         if text.strip():
-            prompts.append(_asked(text, where, path.parent, choice) if path.suffix == ".jsonl" else Asked(text))
-    if not prompts:
-        raise ValueError(f"{path} has no prompts in it")
-    return prompts
+            jsonl = path.suffix == ".jsonl"
+            prompts.append(_asked(_parsed(text, where), where, path.parent, choice) if jsonl else Asked(text))
+    return prompts or _none(path)
 
 
-def _asked(text: str, where: str, folder: pathlib.Path, choice: str) -> Asked:
+def _none(path: pathlib.Path) -> NoReturn:
+    raise ValueError(f"{path} has no prompts in it")
+
+
+def _parsed(text: str, where: str) -> Any:
     try:
-        row = json.loads(text)
+        return json.loads(text)
     except ValueError as error:
         raise ValueError(f"{where} is not JSON: {error}") from None
+
+
+def _asked(row: Any, where: str, folder: pathlib.Path, choice: str | None) -> Asked:
     names = {"prompt": str, "messages": list}
     kinds = [name for name in names if isinstance(row, dict) and name in row]
     if len(kinds) != 1 or not isinstance(row[kinds[0]], names[kinds[0]]):
-        raise ValueError(f"{where}: expected {EXPECTED[choice]}; found {text[:80]}")
-    adapter = row.get(choice, "")
+        raise ValueError(f"{where}: expected {EXPECTED[choice]}; found {json.dumps(row, ensure_ascii=False)[:80]}")
+    adapter = row.get(choice, "") if choice else ""
     kind = "directory" if choice == "adapter" else "name"
     if adapter is not None and not isinstance(adapter, str):
         raise ValueError(f"{where}: {choice} is {adapter!r}, not a {kind} or null")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,8 @@ class Result(NamedTuple):
     which the prompt took part, its own and the judge's; tokens_processed: in them; judged: texts, those remembered not
     counted; commits: sets; truncated: the tree was full at some time, so that a set was committed before its searches
     were used, or a leaf was too deep for children; finished: the text ended by itself.
-    trees: for each prompt the tree before every commit, numpy arrays, or None. utilisation: the share of slots that
+    trees: for each prompt the tree before every commit, numpy arrays, or None. In these lists are the prompts that were
+    searched, in their order. utilisation: the share of slots that
     had a prompt, over rounds. rounds, total_passes: of all slots together.
     """
 
@@ -51,10 +52,32 @@ class Result(NamedTuple):
     total_passes: int
 
 
+class Found(NamedTuple):
+    """What a search gives for one prompt: an entry of each list of `Result`; trees: None if they are not kept."""
+
+    text: str | None
+    tokens: list[int]
+    value: float
+    visits: int
+    searches: int
+    passes: int
+    tokens_processed: int
+    judged: int
+    commits: int
+    truncated: bool
+    finished: bool
+    trees: list[Tree] | None
+
+
+OnFinished: TypeAlias = Callable[[int, Found], None]
+"""Called with a prompt's row and what was found for it, as soon as its text has ended."""
+
+
 class Job(NamedTuple):
     """Prompts as token arrays, what each folds into the key, and what of each is not judged.
 
-    columns: P, that prompts are padded to; longest: tokens that a judged text can have.
+    columns: P, that prompts are padded to; longest: tokens that a judged text can have; rows: of the prompts that are
+    searched.
     """
 
     prompts: list[np.ndarray]
@@ -62,6 +85,7 @@ class Job(NamedTuple):
     judged_from: Sequence[int]
     columns: int
     longest: int
+    rows: Sequence[int]
 
 
 def check_slots(slots: int) -> int:
@@ -77,8 +101,12 @@ def prepare(
     settings: Settings,
     ids: Sequence[int] | None,
     judged_from: Sequence[int] | None,
+    rows: Sequence[int] | None = None,
 ) -> Job:
-    """Check the prompts. Raises ValueError, naming the prompt, for one that cannot be searched."""
+    """Check all prompts. rows: which are searched, all by default.
+
+    Raises ValueError, naming the prompt, for one that cannot be searched.
+    """
     tokens = encode(prompts, config, tokenizer)
     more = settings.max_new_tokens + settings.longest + settings.max_simulation
     for row, prompt in enumerate(tokens):
@@ -94,7 +122,12 @@ def prepare(
         check_integer(f"prompt {row}: judged_from", start, f"a number from 0 to {len(prompt)}", 0, len(prompt))
     longest = max((len(prompt) - start for prompt, start in zip(tokens, starts)), default=0)
     columns = bucket(max((len(prompt) for prompt in tokens), default=1), least=8)
-    return Job(tokens, check_row_ids(ids, len(tokens)), starts, columns, longest + more)
+    chosen = list(range(len(tokens)) if rows is None else rows)
+    for row in chosen:
+        check_integer("rows", row, f"numbers of the {len(tokens)} prompts", 0, len(tokens) - 1)
+    if len(set(chosen)) < len(chosen):
+        raise ValueError("a prompt is in rows twice: expected each once")
+    return Job(tokens, check_row_ids(ids, len(tokens)), starts, columns, longest + more, chosen)
 
 
 def judged_sizes(longest: int) -> tuple[int, ...]:
@@ -105,34 +138,34 @@ def judged_sizes(longest: int) -> tuple[int, ...]:
 class Run:
     """A search under way: which prompt is in which slot, and what was found so far."""
 
-    def __init__(self, program: Program, fixed: Fixed, job: Job, key: jax.Array, slots: int) -> None:
-        self.program, self.fixed, self.job, self.slots = program, fixed, job, slots
+    def __init__(self, program: Program, fixed: Fixed, job: Job, end: Ending, key: jax.Array, slots: int) -> None:
+        self.program, self.fixed, self.job, self.end, self.slots = program, fixed, job, end, slots
         self.keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.asarray(np.array(job.ids, np.int32)))
         dtype = fixed.params["embed_tokens"]["embedding"].dtype
         self.state: State = empty(program, slots, dtype)
         self.owner = np.full(slots, -1)
         self.next = 0
-        self.rows: dict[int, dict[str, Any]] = {}
-        self.trees: list[list[Tree]] = [[] for _ in job.prompts]
+        self.found: dict[int, Found] = {}
+        self.trees: dict[int, list[Tree]] = {row: [] for row in job.rows}
 
-    def to_the_end(self, progress: Callable[[int, int], None] | None) -> None:
+    def to_the_end(self, progress: Callable[[int, int], None] | None, on_finished: OnFinished | None) -> None:
         """Search until every prompt has its text."""
-        total = len(self.job.prompts)
-        while len(self.rows) < total:
+        total = len(self.job.rows)
+        while len(self.found) < total:
             self._fill()
-            more = self.next < total
-            enough = max(self.slots // 4, 1) if more else self.slots
+            idle = int((self.owner < 0).sum())  # those for which no prompt is left
+            enough = min(idle + max(self.slots // 4, 1), self.slots)
             self.state = run(self.program, self.fixed, self.state, jnp.int32(enough))
-            self._collect()
+            self._collect(on_finished)
             if progress is not None:
-                progress(len(self.rows), total)
+                progress(len(self.found), total)
 
     def _fill(self) -> None:
-        free = np.flatnonzero(self.owner < 0)[: len(self.job.prompts) - self.next]
+        free = np.flatnonzero(self.owner < 0)[: len(self.job.rows) - self.next]
         size = self.program.group
         for at in range(0, len(free), size):
             slots = free[at : at + size]
-            rows = np.arange(self.next, self.next + len(slots))
+            rows = np.array(self.job.rows[self.next : self.next + len(slots)])
             self.state = refill(self.program, self.fixed, self.state, self._arrivals(slots, rows))
             self.owner[slots] = rows
             self.next += len(slots)
@@ -149,7 +182,7 @@ class Run:
             self.keys[padded],
         )
 
-    def _collect(self) -> None:
+    def _collect(self, on_finished: OnFinished | None) -> None:
         phase = np.asarray(self.state.phase)
         if self.program.pause:
             for slot in np.flatnonzero((phase == COMMIT) & (self.owner >= 0)):
@@ -162,31 +195,42 @@ class Run:
             (self.state.text.tokens, self.state.text.count, self.state.tree.overflow)
         )
         for slot in done:
-            length = min(int(new[slot]), self.program.settings.max_new_tokens)
+            row, length = int(self.owner[slot]), min(int(new[slot]), self.program.settings.max_new_tokens)
             said = tokens[slot, self.job.columns :][:length].tolist()
             entry = {name: value[slot].item() for name, value in counts._asdict().items()}
-            self.rows[int(self.owner[slot])] = {**entry, "text": said, "overflow": bool(overflow[slot])}
-            self.owner[slot] = -1
+            found = self._found(entry, said, bool(overflow[slot]), self.trees[row])
+            self.found[row], self.owner[slot] = found, -1
+            if on_finished is not None:
+                on_finished(row, found)
+                self.found[row] = found._replace(trees=None)  # they are large, and have been handed over
+                del self.trees[row]
 
-    def result(self, end: Ending) -> Result:
+    def _found(self, entry: dict[str, Any], said: list[int], overflow: bool, trees: list[Tree]) -> Found:
+        count, text, ended = self.end.cut(said)
+        return Found(
+            text=text,
+            tokens=said[:count],
+            value=entry["value"],
+            visits=entry["visits"],
+            searches=entry["searches"],
+            passes=entry["passes"],
+            tokens_processed=entry["tokens"],
+            judged=entry["judged"],
+            commits=entry["commits"],
+            truncated=overflow or entry["cut"],
+            finished=ended,
+            trees=trees if self.program.pause else None,
+        )
+
+    def result(self) -> Result:
         """The texts and what they took."""
-        rows = [self.rows[i] for i in range(len(self.job.prompts))]
-        cuts = [end.cut(row["text"]) for row in rows]
-        column = lambda name: [row[name] for row in rows]  # noqa: E731
+        found = [self.found[row] for row in self.job.rows]
+        columns = [list(column) for column in zip(*found)] or [[] for _ in Found._fields]
+        *lists, trees = columns
         rounds = int(self.state.rounds)
         return Result(
-            texts=[text for _, text, _ in cuts],
-            tokens=[row["text"][:count] for row, (count, _, _) in zip(rows, cuts)],
-            values=column("value"),
-            visits=column("visits"),
-            searches=column("searches"),
-            passes=column("passes"),
-            tokens_processed=column("tokens"),
-            judged=column("judged"),
-            commits=column("commits"),
-            truncated=[row["overflow"] or row["cut"] for row in rows],
-            finished=[ended for _, _, ended in cuts],
-            trees=self.trees if self.program.pause else None,
+            *lists,
+            trees=trees if self.program.pause and None not in trees else None,
             utilisation=int(self.state.busy) / max(rounds * self.slots, 1),
             rounds=rounds,
             total_passes=int(self.state.passes),

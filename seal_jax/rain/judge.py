@@ -43,11 +43,16 @@ class Judge:
 
     def check(self, length: int) -> None:
         """Raise ValueError if texts of `length` tokens do not fit into the judge's context."""
-        if self.room is not None and length > self.room:
-            raise ValueError(
-                f"a judged text may have {length} tokens, and the judge's prompt leaves room for {self.room}: use "
-                "fewer examples (shots), a shorter template, shorter texts, or a judge with a longer context"
-            )
+        check_room(self.room, length)
+
+
+def check_room(room: int | None, length: int) -> None:
+    """Raise ValueError if texts of `length` tokens are longer than `room`; None is any length."""
+    if room is not None and length > room:
+        raise ValueError(
+            f"a judged text may have {length} tokens, and the judge's prompt leaves room for {room}: use "
+            "fewer examples (shots), a shorter template, shorter texts, or a judge with a longer context"
+        )
 
 
 def from_reward(

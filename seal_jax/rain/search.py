@@ -13,7 +13,7 @@ from seal_jax.generation.stops import ending
 from seal_jax.models import Config, Params, unroll
 from seal_jax.rain import embeddings
 from seal_jax.rain.endings import make_endings
-from seal_jax.rain.host import Result, Run, check_slots, judged_sizes, prepare
+from seal_jax.rain.host import OnFinished, Result, Run, check_slots, judged_sizes, prepare
 from seal_jax.rain.judge import Judge
 from seal_jax.rain.settings import Settings
 from seal_jax.rain.sizes import check_memory, depth_of
@@ -38,7 +38,9 @@ def search(
     embed: Any = None,
     trees: bool = False,
     row_ids: Sequence[int] | None = None,
+    rows: Sequence[int] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    on_finished: OnFinished | None = None,
 ) -> Result:
     """Continue prompts as RAIN does: search, judge, commit.
 
@@ -47,7 +49,9 @@ def search(
     how many of them share a pass for rollouts, pages and judgements (few on a CPU, all on an accelerator, by default).
     stop, eos: what ends a text, as in `generate`. judged_from: tokens at the beginning of each prompt that the judge is
     not shown. embed: see `rain.embeddings`, by default the mean hidden state. trees: keep every tree before its commit.
-    progress: called with the prompts that are finished and all.
+    rows: which prompts are searched, all by default. The others are checked and shape the program, so that what is left
+    of a stopped job is searched as it would have been. progress: called with the prompts that are finished and all.
+    on_finished: called with each prompt's row and what was found, as it is finished; trees are then kept there alone.
 
     Raises ValueError before any work for what cannot be searched: an empty prompt, a prompt that leaves no room in the
     model's context, a text that does not fit into the judge's, and DoesNotFitError for what is too large for the
@@ -57,7 +61,7 @@ def search(
     settings = settings or Settings()
     settings = dataclasses.replace(settings, max_depth=depth_of(settings))
     end = ending(config, eos, stop, tokenizer)
-    job = prepare(config, prompts, tokenizer, settings, row_ids, judged_from)
+    job = prepare(config, prompts, tokenizer, settings, row_ids, judged_from, rows)
     embed = embeddings.hidden_mean() if embed is None else embed
     count = min(check_slots(slots), max(len(prompts), 1))
     size = (count if jax.default_backend() != "cpu" else -(-count // 8)) if group is None else group
@@ -67,9 +71,9 @@ def search(
     check_memory(program, count, params["embed_tokens"]["embedding"].dtype)
     tables = make_endings(tokenizer, config.vocab_size, tuple(end.eos), end.stop, eos_ends=settings.eos == "end")
     fixed = Fixed(params if isinstance(params["layers"], tuple) else unroll(params), judge, embed, tables)
-    with use(mesh_of(params)):
-        run = Run(program, fixed, job, key, count)
-        run.to_the_end(progress)
     if settings.eos == "released":
         end = ending(config, (), stop, tokenizer)
-    return run.result(end)
+    with use(mesh_of(params)):
+        run = Run(program, fixed, job, end, key, count)
+        run.to_the_end(progress, on_finished)
+    return run.result()

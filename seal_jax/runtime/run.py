@@ -31,7 +31,12 @@ FIGURES = (
     *("accuracy.png", "matrix.png", "gain_by_age.png"),
     *("learning_curves.png", "scale_vectors.png", "mixing_weights.png"),
 )
-OWN = ("config.json", "metrics.jsonl", "metrics.jsonl.damaged", "result.json", "stages", "checkpoints", *FIGURES)
+LINES = ("metrics.jsonl", "texts.jsonl")
+OWN = (
+    *("config.json", "result.json", "stages", "checkpoints", "trees"),
+    *(f"{name}{ending}" for name in LINES for ending in ("", ".damaged")),
+    *FIGURES,
+)
 """What a run makes at the top of its directory, and therefore all that a restart deletes there."""
 
 

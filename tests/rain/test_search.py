@@ -206,6 +206,34 @@ def test_draws_follow_row_ids_and_not_places(params, together):
     assert again.tokens == [together.tokens[row] for row in order]
 
 
+def test_what_is_left_of_a_stopped_job_is_searched_as_it_would_have_been(params, together):
+    """Each prompt is handed over when it is finished, and the others are searched later, to the same texts."""
+    seen = {}
+
+    def stop_after_two(row, found):
+        seen[row] = found
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(params, slots=4, group=2, on_finished=stop_after_two)
+    left = [row for row in range(len(PROMPTS)) if row not in seen]
+    rest = run(params, slots=4, group=2, rows=left, on_finished=seen.__setitem__)
+    assert len(seen) == len(PROMPTS)
+    assert len(rest.tokens) == len(left) == len(PROMPTS) - 2
+    for row, found in seen.items():
+        assert (found.text, found.tokens) == (together.texts[row], together.tokens[row])
+        assert (found.searches, found.passes) == (together.searches[row], together.passes[row])
+        assert found.trees is None
+
+
+def test_trees_are_handed_over_once(params):
+    seen = {}
+    result = run(params, PROMPTS[:2], slots=2, group=2, trees=True, on_finished=seen.__setitem__)
+    assert [len(seen[row].trees) for row in (0, 1)] == result.commits
+    assert result.trees is None
+
+
 def test_texts_are_cut_at_what_ends_them(together):
     for text, tokens in zip(together.texts, together.tokens):
         assert EOS not in tokens
@@ -246,6 +274,10 @@ def test_what_cannot_be_searched(params):
         run(params, [[1, 2, 3]], judged_from=[4])
     with pytest.raises(ValueError, match="2 numbers in judged_from for 1 prompts"):
         run(params, [[1, 2, 3]], judged_from=[0, 0])
+    with pytest.raises(ValueError, match="rows=6: expected numbers of the 6 prompts"):
+        run(params, rows=[6])
+    with pytest.raises(ValueError, match="in rows twice"):
+        run(params, rows=[1, 1])
     with pytest.raises(ValueError, match="slots=0"):
         run(params, slots=0)
     with pytest.raises(ValueError, match="may have 25 tokens, and the judge's prompt leaves room for 20"):

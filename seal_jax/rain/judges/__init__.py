@@ -2,7 +2,7 @@
 
 from seal_jax.rain.judge import from_reward
 from seal_jax.rain.judges.accuracy import Accuracy, accuracy, values
-from seal_jax.rain.judges.build import options, sentiment, yes_no
+from seal_jax.rain.judges.build import check, options, sentiment, yes_no
 from seal_jax.rain.judges.template import Template, load
 from seal_jax.rain.judges.verdict import Verdict, verdicts
 
@@ -11,6 +11,7 @@ __all__ = [
     "Template",
     "Verdict",
     "accuracy",
+    "check",
     "from_reward",
     "load",
     "options",

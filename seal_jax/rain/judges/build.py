@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from seal_jax.generation import prefill
 from seal_jax.models import Config, Params, Shared, unroll
-from seal_jax.rain.judge import Judge
+from seal_jax.rain.judge import Judge, check_room
 from seal_jax.rain.judges.pieces import Pieces, tokenise
 from seal_jax.rain.judges.template import Template, load
 from seal_jax.rain.judges.verdict import Question, Verdict
@@ -38,14 +38,7 @@ def options(
     Raises ValueError for a template that is not of the form, answers that the tokenizer does not tell apart, and a
     prompt that leaves no room for a text; FileNotFoundError for a template that does not exist.
     """
-    read = load(template) if isinstance(template, str) else template
-    pieces = tokenise(read, config, tokenizer, shots, chat)
-    room = config.max_position - pieces.room
-    if room < 1:
-        raise ValueError(
-            f"the judge's prompt from {read.source} has {pieces.room} tokens and leaves no room for a text in the "
-            f"model's {config.max_position} positions: use fewer examples (shots) or a shorter template"
-        )
+    read, pieces = _read(config, tokenizer, template, shots, chat)
     params = unroll(params)
     question = Question(
         params=params,
@@ -55,7 +48,25 @@ def options(
         answers=jnp.asarray(pieces.answers),
         values=jnp.asarray([choice.value for choice in read.choices], jnp.float32),
     )
-    return Judge(question, Verdict(config, hard), passes=1, extra_tokens=pieces.extra, room=room)
+    return Judge(question, Verdict(config, hard), passes=1, extra_tokens=pieces.extra, room=_room(config, pieces))
+
+
+def check(
+    longest: int,
+    config: Config,
+    tokenizer: Any,
+    template: str | Template,
+    *,
+    shots: int | None = None,
+    chat: bool = False,
+) -> int:
+    """Tokens of what a judge of `options` shows before every text, found without weights.
+
+    Raises as `options`, and ValueError for texts of up to `longest` tokens that do not fit behind it.
+    """
+    _, pieces = _read(config, tokenizer, template, shots, chat)
+    check_room(_room(config, pieces), longest)
+    return len(pieces.prefix)
 
 
 def yes_no(params: Params, config: Config, tokenizer: Any, template: str | Template = "truthful", **how: Any) -> Judge:
@@ -87,6 +98,23 @@ def sentiment(
         return judge
     question: Question = judge.arrays
     return dataclasses.replace(judge, arrays=dataclasses.replace(question, values=-question.values))
+
+
+def _read(
+    config: Config, tokenizer: Any, template: str | Template, shots: int | None, chat: bool
+) -> tuple[Template, Pieces]:
+    read = load(template) if isinstance(template, str) else template
+    pieces = tokenise(read, config, tokenizer, shots, chat)
+    if _room(config, pieces) < 1:
+        raise ValueError(
+            f"the judge's prompt from {read.source} has {pieces.room} tokens and leaves no room for a text in the "
+            f"model's {config.max_position} positions: use fewer examples (shots) or a shorter template"
+        )
+    return read, pieces
+
+
+def _room(config: Config, pieces: Pieces) -> int:
+    return config.max_position - pieces.room
 
 
 def _prefix(params: Params, config: Config, pieces: Pieces, chunk: int | None) -> tuple[Shared, ...]:
