@@ -34,7 +34,10 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """prompts, dev: of the test split, and of the dev split, on which N is chosen; seeds: of whatever is drawn."""
+    """prompts, dev: of the test split, and of the dev split, on which N is chosen; seeds: of whatever is drawn.
+
+    ablation_seeds: of the ablations and of "best_of_more".
+    """
 
     out: pathlib.Path = pathlib.Path("runs/rain")
     prompts: int = 270
@@ -51,10 +54,12 @@ def main(args: Arguments) -> None:
         samples = sizes(Methods(run, dialogue.problems("dev", args.dev), "dev/"))
         found = {"greedy": [methods.decode(0.0, 0)], "sampling": [methods.decode(1.0, s) for s in args.seeds]}
         found["rain"] = [methods.search("rain", s) for s in args.seeds]
-        for name, (count, votes) in samples.items():
-            found[name] = [methods.best_of(name, s, count, votes) for s in args.seeds]
+        for name in ("best_of", "best_of_soft"):
+            found[name] = [methods.best_of(name, s, *samples[name]) for s in args.seeds]
         for name, changes in ABLATIONS.items():
             found[name] = [methods.search(name, s, **changes) for s in args.ablation_seeds]
+        for name in ("best_of_more", "best_of_more_soft"):
+            found[name] = [methods.best_of(name, s, *samples[name]) for s in args.ablation_seeds]
         numbers = {name: count for name, (count, _) in samples.items()}
         result = run.finish({"samples": numbers, **rain_report.summary(methods.problems, found)})
     rain_report.show(args.out, result)
@@ -63,7 +68,7 @@ def main(args: Arguments) -> None:
 def sizes(dev: Methods) -> dict[str, tuple[int, str]]:
     """N of best-of-N and its judge's votes, so that it takes as many tokens as RAIN does on these prompts.
 
-    "best_of_provoking" takes as many for every prompt as RAIN does for provoking ones alone, thus more.
+    "best_of_more" takes as many for every prompt as RAIN does for provoking ones, which are searched for longer.
     """
     cost = np.array(dev.search("rain", 0)["tokens_processed"])
     count = dev.samples_for(float(cost.mean()), np.ones(len(cost), bool))
@@ -71,8 +76,8 @@ def sizes(dev: Methods) -> dict[str, tuple[int, str]]:
     return {
         "best_of": (count, "hard"),
         "best_of_soft": (count, "soft"),
-        "best_of_provoking": (provoking, "hard"),
-        "best_of_provoking_soft": (provoking, "soft"),
+        "best_of_more": (provoking, "hard"),
+        "best_of_more_soft": (provoking, "soft"),
     }
 
 

@@ -16,8 +16,8 @@ NAMES = {
     "sampling": "sampling",
     "best_of": "best of N",
     "best_of_soft": "best of N, soft votes",
-    "best_of_provoking": "best of more",
-    "best_of_provoking_soft": "best of more, soft votes",
+    "best_of_more": "best of more",
+    "best_of_more_soft": "best of more, soft votes",
     "rain": "RAIN",
     "no_similarity": "no similarity",
     "no_widening": "no widening",
@@ -55,7 +55,7 @@ def _scores(good: Mapping[str, np.ndarray], name: str, where: np.ndarray) -> dic
     mine = good[name][:, where].mean(axis=0)
     differences = {
         other: _mean(mine - good[other][:, where].mean(axis=0))
-        for other in ("greedy", "best_of", "best_of_soft", "best_of_provoking_soft", "rain")
+        for other in ("greedy", "best_of", "best_of_soft", "best_of_more_soft", "rain")
         if other in good and other != name
     }
     by_seed = good[name][:, where].mean(axis=1).tolist()
