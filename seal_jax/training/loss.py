@@ -106,15 +106,26 @@ def token_log_probs(
     hidden = models.hidden_states(params, config, tokens, mask, positions=positions, remat=remat)
     # Position t predicts token t + 1. Rolling keeps T, and with it aligned shapes, at the price of one unused column.
     following = jnp.roll(tokens, -1, axis=-1)
-    chunk = _chunk(tokens.shape, config.vocab_size) if chunk is None else chunk
     score = partial(_chosen_log_probs, params, config)
-    if chunk >= tokens.shape[-1]:
-        log_probs = score(hidden, following)
-    else:
-        parts = (_columns(x, chunk) for x in (hidden, following))
-        log_probs = jax.lax.map(lambda part: jax.checkpoint(score)(*part), tuple(parts))
-        log_probs = jnp.moveaxis(log_probs, 0, 1).reshape(len(tokens), -1)[:, : tokens.shape[-1]]
+    log_probs = by_columns(score, (hidden, following), config.vocab_size, chunk)
     return jnp.pad(log_probs[:, :-1], ((0, 0), (1, 0)))
+
+
+def by_columns(
+    score: Callable[..., Any], arrays: tuple[jax.Array, ...], vocabulary: int, chunk: int | None = None
+) -> Any:
+    """`score(*arrays)`, a tree of arrays `[B, T, ...]` like its arguments, with logits of `chunk` columns at once.
+
+    score: makes logits of width `vocabulary` and must treat each column by itself. It is computed again in the backward
+    pass where there is more than one chunk. chunk: by default T, or as many columns as `LOGITS_BYTES` allow.
+    """
+    rows, length = arrays[0].shape[:2]
+    chunk = _chunk((rows, length), vocabulary) if chunk is None else chunk
+    if chunk >= length:
+        return score(*arrays)
+    parts = tuple(_columns(x, chunk) for x in arrays)
+    found = jax.lax.map(lambda part: jax.checkpoint(score)(*part), parts)
+    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1).reshape(rows, -1, *x.shape[3:])[:, :length], found)
 
 
 def _chosen_log_probs(params: Any, config: models.Config, hidden: jax.Array, targets: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ from seal_jax.continual.projections.trees import dots, restricted
 def agem(eps: float = 1e-12) -> optax.GradientTransformationExtraArgs:
     """The gradient g, less its part against the memory gradient r: g - (<g, r> / (<r, r> + eps)) r where <g, r> < 0.
 
-    Put it first, on raw gradients (gradient sign); a later clip or Adam changes lengths and, in Adam's case, directions.
+    Put it first, on raw gradients (gradient sign); Adam after it changes directions, so the promise is lost in part.
     `update` takes the extra argument `memory_grad`, a tree like the gradient: the gradient of the loss on a batch drawn
     from memory, at the same parameters. Zeros, while there is no memory, change nothing. Inner products run over the
     whole tree in float32; updates keep their dtype. Under `optax.MultiSteps` the memory gradient of the last micro-step
@@ -31,7 +31,7 @@ def agem(eps: float = 1e-12) -> optax.GradientTransformationExtraArgs:
         del params, extra_args
         if memory_grad is None:
             raise ValueError("agem needs memory_grad=, a tree like the gradient (zeros while there is no memory)")
-        memory = restricted(memory_grad, updates)
+        memory = restricted(memory_grad, updates, "memory_grad")
         along = dots(memory, updates, axes=0)
         share = jnp.where(along < 0, along / (dots(memory, memory, axes=0) + eps), 0.0)
         return jax.tree.map(lambda g, r: _less(g, share * r.astype(jnp.float32)), updates, memory), state

@@ -11,9 +11,7 @@ import optax
 from seal_jax.continual.projections.trees import combined, dots, gram, restricted
 
 
-def gem(
-    tasks: int, margin: float = 0.5, eps: float = 1e-3, sweeps: int = 50
-) -> optax.GradientTransformationExtraArgs:
+def gem(tasks: int, margin: float = 0.5, eps: float = 1e-3, sweeps: int = 50) -> optax.GradientTransformationExtraArgs:
     """The gradient g as z = g + G'v, with v the solution of `dual` for the past tasks' gradients G (rows).
 
     Put it first, on raw gradients (gradient sign). Where no past task's gradient is against g, nothing changes.
@@ -26,7 +24,9 @@ def gem(
     tree in float32; updates keep their dtype. Raises ValueError without `memory_grads` or for another number of tasks.
     """
     if tasks < 1 or margin < 0 or eps < 0 or sweeps < 1:
-        raise ValueError(f"gem needs tasks, sweeps >= 1 and margin, eps >= 0, got {tasks=}, {sweeps=}, {margin=}, {eps=}")
+        raise ValueError(
+            f"gem needs tasks, sweeps >= 1 and margin, eps >= 0, got {tasks=}, {sweeps=}, {margin=}, {eps=}"
+        )
 
     def init(params: optax.Params) -> optax.EmptyState:
         del params
@@ -72,7 +72,7 @@ def dual(
 def _checked(memory_grads: Any, updates: Any, tasks: int) -> Any:
     if memory_grads is None:
         raise ValueError("gem needs memory_grads=, a tree like the gradient whose leaves lead with [tasks]")
-    memories = restricted(memory_grads, updates)
+    memories = restricted(memory_grads, updates, "memory_grads", stacked=True)
     lead = {x.shape[:1] for x in jax.tree.leaves(memories)}
     if lead != {(tasks,)}:
         raise ValueError(f"gem was made for {tasks} tasks; the leaves of memory_grads lead with {sorted(lead)}")

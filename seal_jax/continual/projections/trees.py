@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,20 +11,35 @@ import optax
 
 from seal_jax.runtime import tree_paths
 
-State = TypeVar("State")
-
 
 def is_masked(x: Any) -> bool:
     """True for what stands in a tree where a leaf was taken away: the `is_leaf` of maps over such trees."""
     return isinstance(x, optax.MaskedNode)
 
 
-def restricted(tree: Any, like: Any) -> Any:
-    """`tree` without the leaves that are masked in `like`; whole trees come as extra arguments of a masked transform.
+def restricted(tree: Any, like: Any, name: str, stacked: bool = False, compare: bool = True) -> Any:
+    """`tree` without the leaves that are masked in `like`: a masked transform gets its extra arguments whole.
 
-    Raises ValueError if `tree` has another structure than `like` otherwise.
+    stacked: leaves of `tree` have an axis more in front. compare: whether shapes have to agree beside that. Raises
+    ValueError, with `name` for the tree, where structure or shapes differ from those of `like`.
     """
-    return jax.tree.map(lambda known, x: known if is_masked(known) else x, like, tree, is_leaf=is_masked)
+    try:
+        leaves = jax.tree.structure(like, is_leaf=is_masked).flatten_up_to(tree)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: not a tree like the parameters. {error}") from error
+
+    def check(path: str, known: Any, x: Any) -> None:
+        shape = jnp.shape(x)
+        if shape[int(stacked) :] != known.shape or len(shape) != known.ndim + stacked:
+            wanted = f"(n, {', '.join(map(str, known.shape))})" if stacked else known.shape
+            raise ValueError(f"{name} at {path}: shape {shape}; the parameter needs {wanted}")
+
+    structure = jax.tree.structure(like, is_leaf=is_masked)
+    known = jax.tree.leaves(like, is_leaf=is_masked)
+    found = structure.unflatten([k if is_masked(k) else x for k, x in zip(known, leaves)])
+    if compare:
+        with_paths(check, like, found)
+    return found
 
 
 def dots(stacked: Any, tree: Any, axes: int = 1) -> jax.Array:
@@ -52,13 +67,11 @@ def gram(stacked: Any) -> jax.Array:
 
 def combined(weights: jax.Array, stacked: Any) -> Any:
     """The sum of stacked trees (leaves `[n, ...]`), each times its weight (`[n]`): a float32 tree."""
-    return jax.tree.map(
-        lambda x: jnp.tensordot(weights, x.astype(jnp.float32), axes=1, precision="highest"), stacked
-    )
+    return jax.tree.map(lambda x: jnp.tensordot(weights, x.astype(jnp.float32), axes=1, precision="highest"), stacked)
 
 
 def with_paths(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
-    """`jax.tree.map` of `function(path, leaf, ...)`, the path as text ("layers/mlp/up_proj/kernel"); masked leaves stay."""
+    """`jax.tree.map` of `function(path, leaf, ...)`, the path as text ("mlp/up_proj/kernel"); masked leaves stay."""
     return jax.tree_util.tree_map_with_path(
         lambda keys, x, *others: x if is_masked(x) else function(tree_paths.text(keys), x, *others),
         tree,
@@ -67,7 +80,7 @@ def with_paths(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     )
 
 
-def rewrite(opt_state: Any, kind: type[State], change: Callable[[State], Any]) -> Any:
+def rewrite(opt_state: Any, kind: type | tuple[type, ...], change: Callable[[Any], Any]) -> Any:
     """The optimizer state in which every state of the given kind, however deeply nested, is `change(state)`.
 
     Raises ValueError if there is none: a rewrite of nothing would go unnoticed.
@@ -83,7 +96,8 @@ def rewrite(opt_state: Any, kind: type[State], change: Callable[[State], Any]) -
 
     changed = jax.tree.map(visit, opt_state, is_leaf=lambda x: isinstance(x, kind))
     if not found:
-        raise ValueError(f"the optimizer state holds no {kind.__name__}; it was made by a chain without that transform")
+        names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        raise ValueError(f"the optimizer state holds no {names}: it was made by a chain without that transform")
     return changed
 
 
