@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seal_jax.rain.commit import most_visited_of
-from seal_jax.rain.page_style import FOOT, HEAD
+from seal_jax.rain.page_style import FOOT, HEAD, LEGEND
 from seal_jax.rain.tree import NONE, Tree
 
 CONTEXT = 16  # tokens before a set, by which a tokenizer decides on the spaces in it
@@ -44,10 +44,9 @@ def page(trees: Sequence[Tree], tokenizer: Any, *, prompt: str = "", nodes: int 
     text = _decode(tokenizer, [], explored[-1].said + _committed_tokens(explored[-1])) if explored else ""
     said = [_commit(number, one, tokenizer) for number, one in enumerate(explored, 1)]
     facts = f"{len(explored)} commits, {visited} visited sets"
-    if left:
-        facts += f"; {left} of them, with the fewest visits, are left out of this page, as are the sets below them"
-    summary = f"<dl><dt>Prompt<dd class=text>{_text(prompt)}<dt>Text<dd class=text>{_text(text)}</dl><p>{facts}</p>"
-    return f"{HEAD}{summary}{''.join(said) or '<p>No tree was kept.</p>'}{FOOT}"
+    facts += f"; {left} of them, those with fewest visits, are left out of this page" if left else ""
+    texts = f"<dl><dt>Prompt<dd class=text>{_text(prompt)}<dt>Committed<dd class=text>{_text(text)}</dl>"
+    return f"{HEAD}{texts}<p>{facts}. {LEGEND}</p>{''.join(said)}{FOOT}"
 
 
 def _explored(trees: Sequence[Tree], nodes: int) -> Iterator[Explored]:
@@ -57,7 +56,8 @@ def _explored(trees: Sequence[Tree], nodes: int) -> Iterator[Explored]:
         # What is below a node has no more visits than it, so that whatever is shown hangs on what is shown.
         shown = np.asarray(tree.used & (tree.true_visits >= least))
         shown[tree.root] = True
-        one = Explored(tree, said, int(most_visited_of(tree)), shown)
+        slot = int(most_visited_of(tree))
+        one = Explored(tree, said, slot if tree.child_node[tree.root, slot] != NONE else NONE, shown)
         yield one
         said = said + _committed_tokens(one)
 
@@ -105,7 +105,7 @@ def _child(one: Explored, node: int, slot: int, before: list[int], committed: bo
     tree, tokens = one.tree, _tokens(one.tree, node, slot)
     child = int(tree.child_node[node, slot])
     said, more = int(tree.true_visits[child]), float(tree.visits[child])
-    visits = f"{said} visits" if abs(more - said) < 0.005 else f"{said} visits (with similar ones {more:.2f})"
+    visits = f"{said} visit{'s' * (said != 1)}" + (f" ({more:.2f} with similar ones)" if more - said > 0.005 else "")
     value, prior = float(tree.value[child]), float(tree.child_prior[node, slot])
     kind = "good" if value > 0 else "bad" if value < 0 else "even"
     marks = "<b>committed</b> " if committed else ""

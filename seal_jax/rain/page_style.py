@@ -32,6 +32,8 @@ summary:focus-visible, button:focus-visible { outline: 2px solid var(--good) }
 </style>
 <h1>What RAIN explored</h1>
 """
+LEGEND = """Before each commit, the sets of tokens that were tried, each under what it continues. Its value is the mean
+of what the judge said of texts that go on from it, from -1 to +1; its prior, what the model gives it."""
 FOOT = """
 <script>
 const bar = document.createElement("p");
