@@ -1,0 +1,1 @@
+"""How much each parameter matters to what was learnt: Fisher estimates, output sensitivity; for `consolidate`."""
