@@ -104,3 +104,10 @@ class LwfLoss(NamedTuple):
     def weight(self, batch: Batch) -> jax.Array:
         """What a part of a batch counts for under `accumulate`: its targets, float32 `[]`."""
         return target_mask(batch).sum(dtype=jnp.float32)
+
+
+def lwf_loss(alpha: float = 1.0, temperature: float = 2.0, remat: bool = False, chunk: int | None = None) -> LwfLoss:
+    """`LwfLoss` with these settings, for `finetune(loss_fn=)`. ValueError unless alpha >= 0 and temperature > 0."""
+    if not alpha >= 0 or not temperature > 0:
+        raise ValueError(f"LwF takes alpha of 0 or more and a temperature over 0, got {alpha=}, {temperature=}")
+    return LwfLoss(alpha, temperature, remat, chunk)

@@ -22,7 +22,8 @@ def freeze_mask(frozen: Any) -> optax.GradientTransformation:
 
     frozen: a tree of bools or of bool arrays that broadcast to the parameters', or a prefix of one: `[L, 1, 1]` is for
     some layers of a stack, `[V, 1]` for the rows of some tokens. Moments and anchors go on being kept for what is
-    frozen; where that costs memory, use `optax.partition`. A NaN in what is frozen becomes zero too.
+    frozen; where that costs memory, use `optax.partition`. A NaN in what is frozen becomes zero too. Or a function
+    that makes such a tree from the updates.
     """
 
     def mask(frozen: Any, updates: Any) -> Any:
@@ -30,7 +31,7 @@ def freeze_mask(frozen: Any) -> optax.GradientTransformation:
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         del params
-        return jax.tree.map(mask, frozen, updates), state
+        return jax.tree.map(mask, frozen(updates) if callable(frozen) else frozen, updates), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
 
@@ -42,7 +43,7 @@ def grad_mask() -> optax.GradientTransformationExtraArgs:
     """
 
     def init(params: optax.Params) -> GradMaskState:
-        return GradMaskState(jax.tree.map(lambda p: jnp.ones(p.shape, jnp.float32), params))
+        return GradMaskState(jax.tree.map(lambda p: jnp.ones_like(p, jnp.float32), params))
 
     def update(updates: Any, state: Any, params: Any = None, **extra_args: Any) -> tuple[Any, Any]:
         del params, extra_args

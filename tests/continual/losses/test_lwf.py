@@ -61,7 +61,7 @@ def test_the_loss_is_the_task_s_and_the_distance_to_the_teacher(params, adapter,
         old, new, 1.5, first["mask"]
     )
     for chunk in (None, 4):
-        found = losses.LwfLoss(alpha=3.0, temperature=1.5, chunk=chunk)(taught, CONFIG, first)
+        found = losses.lwf_loss(alpha=3.0, temperature=1.5, chunk=chunk)(taught, CONFIG, first)
         assert float(found) == pytest.approx(float(expected), rel=1e-5)
     assert float(expected) > float(training.causal_lm(taught.student, CONFIG, first)) + 1e-3
 
@@ -75,7 +75,7 @@ def test_fine_tunes_leave_the_teacher_alone_and_stay_closer_to_it(params, adapte
     hyper = training.Hyper(learning_rate=2e-2, steps=6)
 
     def moved(alpha):
-        loss = losses.LwfLoss(alpha=alpha)
+        loss = losses.lwf_loss(alpha=alpha)
         found, metrics = training.finetune_batch(
             params, CONFIG, two, batches, hyper, loss_fn=loss, attach_fn=losses.attach_taught
         )
@@ -101,7 +101,7 @@ def test_training_all_weights_has_the_old_weights_as_the_teacher(params, batch):
     taught = losses.attach_taught_in_full(params, changed)
     new, old = (models.forward(p, CONFIG, first["tokens"], first["mask"]) for p in (changed, params))
     expected = training.causal_lm(changed, CONFIG, first) + losses.distillation(old, new, 2.0, first["mask"])
-    assert float(losses.LwfLoss()(taught, CONFIG, first)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(losses.lwf_loss()(taught, CONFIG, first)) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_bad_input(params, adapter):
