@@ -1,6 +1,6 @@
 """Continual learning: regularizers and projections as gradient transforms, losses, replay, merging, metrics."""
 
-from seal_jax.continual import lambdas, losses, projections, schedules
+from seal_jax.continual import lambdas, losses, metrics, projections, ranking, replay, schedules
 from seal_jax.continual.importance.fisher import fisher, logits_fisher
 from seal_jax.continual.importance.sensitivity import output_sensitivity, sensitivity
 from seal_jax.continual.projections.agem import agem
@@ -40,6 +40,7 @@ __all__ = [
     "lr_adjust",
     "mas",
     "mask_from_importance",
+    "metrics",
     "ogd",
     "olora",
     "olora_project",
@@ -47,7 +48,9 @@ __all__ = [
     "output_sensitivity",
     "penalty",
     "projections",
+    "ranking",
     "rec_adam",
+    "replay",
     "reset_moments",
     "rewarm",
     "schedules",

@@ -74,7 +74,7 @@ def mixed_steps(count: int, batch_size: int, rate: float, seed: int = 0, epoch: 
 
 
 def mix_review_count(count: int, epoch: int, ratio: float = 4.0, decay: float = 0.7) -> int:
-    """How many old items MixReview mixes into epoch `epoch` (from 0): `count * ratio * decay**epoch`, `count` new ones."""
+    """Old items that MixReview mixes with `count` new ones in epoch `epoch`, from 0: `count * ratio * decay**epoch`."""
     if ratio < 0 or not 0 <= decay <= 1 or epoch < 0:
         raise ValueError(f"ratio={ratio}, decay={decay}, epoch={epoch}: use 0 or more, 0 to 1, and 0 or more")
     return round(count * ratio * decay**epoch)

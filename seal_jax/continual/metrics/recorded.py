@@ -1,0 +1,117 @@
+"""Scores in files: JSON, CSV, or the directory of a run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import pathlib
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from seal_jax.continual.metrics.matrix import from_matrix, square
+from seal_jax.data import json_fields
+
+VECTORS = ("baseline", "single", "joint")
+"""What a file may hold beside the matrix, a score for each task; see `from_matrix`."""
+
+
+class Scores(NamedTuple):
+    """A matrix of scores `[T, T]`, float64, NaN where nothing is known; the tasks' names; vectors `[T]` or None."""
+
+    matrix: np.ndarray
+    tasks: list[str]
+    baseline: np.ndarray | None = None
+    single: np.ndarray | None = None
+    joint: np.ndarray | None = None
+
+    def figures(self, holes: bool = False) -> dict[str, float]:
+        """`from_matrix` of all of it."""
+        return from_matrix(self.matrix, self.baseline, self.single, self.joint, holes=holes)
+
+
+def from_run(directory: pathlib.Path, holes: bool = False) -> dict[str, float]:
+    """The figures of a run from its result.json; ValueError if that holds no matrix."""
+    return read_scores(directory).figures(holes)
+
+
+def read_scores(path: pathlib.Path) -> Scores:
+    """The scores in a file, or in the result.json of a run's directory.
+
+    JSON: `{"matrix": [[...], ...], "tasks": [names], "baseline": [...], "single": [...], "joint": [...]}`, of which
+    only the matrix has to be there, or the matrix alone; null is not known, and rows may end early. CSV (.csv): a row
+    for each task learned and a column for each task, an empty cell is not known; a first row of task names and a first
+    column of row names may be there, and rows named baseline, single and joint are the vectors.
+    Raises ValueError naming the place of what cannot be read; OSError if there is no such file.
+    """
+    path = path / "result.json" if path.is_dir() else path
+    content = json_fields.read_text(path, "a matrix of scores")
+    if path.suffix.lower() == ".csv":
+        return _from_csv(content, path)
+    return _from_json(json_fields.parse(content, path), path)
+
+
+def _from_json(loaded: Any, path: pathlib.Path) -> Scores:
+    loaded = {"matrix": loaded} if isinstance(loaded, list) else loaded
+    rows = json_fields.get(loaded, "matrix", list, str(path))
+    for i, row in enumerate(rows):
+        if not isinstance(row, list):
+            raise ValueError(f'{path}: "matrix"[{i}] should be a list of scores, not {json_fields.named(row)}')
+    numbers = [_numbers(row, f'{path}: "matrix"[{i}]') for i, row in enumerate(rows)]
+    given = {n: _numbers(loaded[n], f'{path}: "{n}"') for n in VECTORS if loaded.get(n) is not None}
+    names = loaded.get("tasks")
+    return _scores(path, numbers, [str(name) for name in names] if isinstance(names, list) else [], given)
+
+
+def _from_csv(content: str, path: pathlib.Path) -> Scores:
+    lines = csv.reader(io.StringIO(content))
+    table = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if any(cell.strip() for cell in row)]
+    names: list[str] = []
+    if table and any(cell and not _is_number(cell) for cell in table[0][1][1:] or table[0][1]):
+        names = table.pop(0)[1]
+    named = bool(table) and all(row[0] and not _is_number(row[0]) for _, row in table)
+    names = names[1:] if named else names
+    rows, given = [], {}
+    for line, row in table:
+        cells = row[1:] if named else row
+        scores = [_cell(cell, f"{path}: line {line}, column {c + 1 + named}") for c, cell in enumerate(cells)]
+        if named and row[0].lower() in VECTORS:
+            given[row[0].lower()] = scores
+        else:
+            rows.append(scores)
+    return _scores(path, rows, names, given)
+
+
+def _scores(path: pathlib.Path, rows: list[list[float]], names: list[str], given: dict[str, list[float]]) -> Scores:
+    try:
+        matrix = square(rows)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    names = names or [f"task {i}" for i in range(len(matrix))]
+    for what, found in {"tasks": names, **given}.items():
+        if len(found) != len(matrix):
+            raise ValueError(f"{path}: {what} has {len(found)} entries and the matrix {len(matrix)} tasks")
+    return Scores(matrix, names, **{name: np.array(x) for name, x in given.items()})
+
+
+def _numbers(values: Any, where: str) -> list[float]:
+    if not isinstance(values, list):
+        raise ValueError(f"{where} should be a list of scores, not {json_fields.named(values)}")
+    return [json_fields.number(value, f"{where}[{i}]") for i, value in enumerate(values)]
+
+
+def _cell(cell: str, where: str) -> float:
+    if not cell:
+        return math.nan
+    if not _is_number(cell):
+        raise ValueError(f"{where}: {cell!r:.40} is no score; leave the cell empty where none is known")
+    return float(cell)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
