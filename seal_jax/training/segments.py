@@ -85,4 +85,4 @@ def _padded(batches: dict[str, np.ndarray], total: int, parts: int, devices: int
     """The batches filled up to `total` steps, and so that devices have equally many rows of each part of a step."""
     steps, rows = batches["tokens"].shape[:2]
     spare = parts * (-(rows // parts) % devices)
-    return {name: np.pad(x, [(0, total - steps), (0, spare), (0, 0)]) for name, x in batches.items()}
+    return {name: np.pad(x, [(0, total - steps), (0, spare), *[(0, 0)] * (x.ndim - 2)]) for name, x in batches.items()}

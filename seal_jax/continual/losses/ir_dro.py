@@ -32,7 +32,7 @@ def mid_rank_weights(losses: jax.Array, share: Any, place: int, mask: jax.Array 
     ranks = jnp.zeros(losses.shape, jnp.int32).at[order].set(jnp.arange(len(losses), dtype=jnp.int32))
     count = jnp.maximum(jnp.round(share * mask.sum(dtype=jnp.float32)), 1.0)
     chosen = mask & (ranks >= place * count) & (ranks < (place + 1) * count)
-    return chosen / jnp.maximum(chosen.sum(dtype=jnp.float32), 1.0)
+    return chosen.astype(jnp.float32) / jnp.maximum(chosen.sum(dtype=jnp.float32), 1.0)
 
 
 def example_losses(

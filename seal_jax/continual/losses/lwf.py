@@ -45,13 +45,17 @@ def teach(adapter: adapters.Adapter, teacher: adapters.Adapter | None = None) ->
     """`adapter` with the factors of `teacher` (default: its own, as they are now) beside those that are trained.
 
     Both may have been taught before; what they held of earlier teachers is dropped, so every task has the same tree.
-    To keep to the base model itself, pass an adapter whose `b` is zero. Raises ValueError for other paths.
+    To keep to the base model itself, pass an adapter whose `b` is zero. Raises ValueError for other paths, or entries
+    that are not LoRA.
     """
     student, frozen = untaught(adapter), untaught(adapter if teacher is None else teacher)
     if student.keys() != frozen.keys():
         raise ValueError(
             f"the teacher adapts {sorted(frozen)} and the student {sorted(student)}; they must be the same"
         )
+    other = [path for path, entry in student.items() if not {"a", "b", "scale"} <= entry.keys()]
+    if other:
+        raise ValueError(f"{other[0]} is no LoRA entry; of other adapters the teacher would be trained as well")
     copied = jax.tree.map(jnp.copy, frozen)  # of its own, so that the student's memory may be donated
     return {path: {**entry, "teacher": copied[path]} for path, entry in student.items()}
 

@@ -3,7 +3,7 @@
 from seal_jax.continual.projections.agem import agem
 from seal_jax.continual.projections.freeze import freeze_mask, grad_mask, mask_from_importance, set_grad_mask
 from seal_jax.continual.projections.gem import gem
-from seal_jax.continual.projections.gpm import basis_ranks, extend_basis, gpm
+from seal_jax.continual.projections.gpm import basis_ranks, extend_basis, gpm, orthogonal_start
 from seal_jax.continual.projections.held import hold, room
 from seal_jax.continual.projections.inputs import layer_inputs
 from seal_jax.continual.projections.ogd import extend_directions, ogd
@@ -25,6 +25,7 @@ __all__ = [
     "ogd",
     "olora",
     "olora_project",
+    "orthogonal_start",
     "overlap",
     "room",
     "set_grad_mask",

@@ -38,7 +38,8 @@ def gpm(columns: int, select: Select | None = None) -> optax.GradientTransformat
 
     Put it first (gradient sign) as published. Adam's preconditioner and moments leave the subspace again, and so does
     weight decay: for updates that keep to it exactly, put it last as well, `optax.chain(gpm(k), adam, gpm(k))`.
-    Of LoRA, project `a` and leave `b` alone, or freeze it: with `a` orthogonal to an input, `b` has no effect on it.
+    Of LoRA, the basis is that of `a`'s inputs x: x a stays what it is, while `b` still changes what comes of it. For a
+    guarantee start each task with a fresh adapter (`hold`) whose `a` is `orthogonal_start`: then x a is and stays 0.
     """
     if columns < 1:
         raise ValueError(f"gpm needs columns of 1 or more, got {columns}")
@@ -82,30 +83,40 @@ def extend_basis(opt_state: Any, inputs: Mapping[str, jax.Array], threshold: flo
     if not isinstance(threshold, Tracer) and not 0 < threshold <= 1:
         raise ValueError(f"threshold={threshold} is not in (0, 1]")
 
-    def change(state: GpmState) -> GpmState:
-        known: dict[str, Any] = {}
-        with_paths(lambda path, basis: known.setdefault(path, basis), state.cl_basis)
-        for path, rows in inputs.items():
-            _check(path, rows, known)
+    bases = _bases(opt_state)
+    for path, rows in inputs.items():
+        _check(path, rows, bases)
 
-        def extend(path: str, basis: Any) -> Any:
-            return _grown(path, basis, inputs[path], threshold) if path in inputs else basis
+    def extend(path: str, basis: Any) -> Any:
+        return _grown(path, basis, inputs[path], threshold) if path in inputs else basis
 
-        return GpmState(with_paths(extend, state.cl_basis))
+    return rewrite(opt_state, GpmState, lambda state: GpmState(with_paths(extend, state.cl_basis)))
 
-    return rewrite(opt_state, GpmState, change)
+
+def orthogonal_start(opt_state: Any, params: Any) -> Any:
+    """`params` without what lies in their `gpm` bases, p - M M'p, for fresh parameters that are to stay out of it.
+
+    Pure, and may be traced. Leaves without a basis stay. ValueError if there is no `gpm` in the state.
+    """
+    bases = _bases(opt_state)
+    return with_paths(lambda path, p: without(bases.get(path, optax.MaskedNode()), p), params)
 
 
 def basis_ranks(opt_state: Any) -> dict[str, jax.Array]:
     """How many columns of each `gpm` basis are taken, by path: int32 of the kernel's leading axes `[...]`."""
-    ranks: dict[str, jax.Array] = {}
+    return {path: _filled(basis).sum(axis=-1) for path, basis in _bases(opt_state).items()}
 
-    def change(state: GpmState) -> GpmState:
-        with_paths(lambda path, basis: ranks.update({path: _filled(basis).sum(axis=-1)}), state.cl_basis)
+
+def _bases(opt_state: Any) -> dict[str, jax.Array]:
+    """Every basis by path, of all `gpm` states; a path that several have, once."""
+    found: dict[str, jax.Array] = {}
+
+    def visit(state: GpmState) -> GpmState:
+        with_paths(lambda path, basis: found.setdefault(path, basis), state.cl_basis)
         return state
 
-    rewrite(opt_state, GpmState, change)
-    return ranks
+    rewrite(opt_state, GpmState, visit)
+    return found
 
 
 def extended(basis: jax.Array, rows: jax.Array, threshold: Any) -> tuple[jax.Array, jax.Array]:
@@ -117,7 +128,7 @@ def extended(basis: jax.Array, rows: jax.Array, threshold: Any) -> tuple[jax.Arr
     _, values, directions = jnp.linalg.svd(rest, full_matrices=False)
     held = jnp.square(inside).sum() + jnp.cumsum(jnp.square(values)) - jnp.square(values)  # before each direction
     wanted = (held < threshold * total) & (values > NOISE * jnp.sqrt(total))
-    candidates = jnp.concatenate([basis, directions.T * wanted], axis=-1)
+    candidates = jnp.concatenate([basis, directions.T * wanted.astype(jnp.float32)], axis=-1)
     taken = jnp.concatenate([_filled(basis), wanted])
     places = jnp.argsort(~taken, stable=True)[: basis.shape[-1]]
     return candidates[:, places], jnp.maximum(taken.sum() - basis.shape[-1], 0)

@@ -109,3 +109,8 @@ def test_bad_input(params, adapter):
         losses.attach_taught(params, adapter)
     with pytest.raises(ValueError, match="must be the same"):
         losses.teach(adapter, dict(list(adapter.items())[:1]))
+    with pytest.raises(ValueError, match="is no LoRA entry"):
+        losses.teach({"path": {"raw": jnp.zeros((2, 3))}})
+    for settings in ({"alpha": -1.0}, {"temperature": 0.0}):
+        with pytest.raises(ValueError, match="LwF takes alpha of 0 or more"):
+            losses.lwf_loss(**settings)

@@ -80,6 +80,21 @@ def test_steps_leave_the_outputs_for_past_inputs_alone_even_behind_adam():
     assert np.abs(new["b"]).min() > 0.1
 
 
+def test_a_fresh_adapter_that_starts_outside_has_no_effect_on_past_inputs():
+    """Whatever becomes of `b`: the published way for LoRA, a factor `a` in the complement of what was seen."""
+    x = inputs(0, 3)
+    adapter = {"p": {"a": jax.random.normal(jax.random.key(0), (12, 2)), "b": jnp.ones((2, 5))}}
+    tx = optax.chain(projections.gpm(4), optax.adam(1e-1), projections.gpm(4))
+    state = projections.extend_basis(tx.init(adapter), {"p/a": x}, threshold=1.0)
+    adapter = projections.orthogonal_start(state, adapter)
+    for _ in range(3):
+        updates, state = tx.update(jax.tree.map(jnp.cos, adapter), state, adapter)
+        adapter = optax.apply_updates(adapter, updates)
+    entry = adapter["p"]
+    np.testing.assert_allclose(x @ np.asarray(entry["a"] @ entry["b"]), 0, atol=1e-4)
+    assert np.linalg.norm(entry["a"] @ entry["b"]) > 1.0
+
+
 def test_directions_without_room_are_said(caplog):
     state = projections.gpm(2).init({"w": jnp.zeros((12, 5))})
     with caplog.at_level(logging.WARNING):
