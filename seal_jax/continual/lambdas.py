@@ -7,7 +7,8 @@
 | mammoth | `e_lambda * F * d^2` | `2 * e_lambda * F * d` | `lam = 2 * e_lambda` |
 
 d is the distance from the anchor. Ours is `ewc` and `online_ewc`, `lam / 2 * F * d^2`; `mas` and `si` are written
-without the half, as in their papers: their `lam` and `c` are half of `ewc`'s.
+without the half, as in their papers: their `lam` and `c` are half of `ewc`'s. mammoth's `c` of SI is ours, avalanche's
+`si_lambda`, which has the half, twice ours; avalanche's `lambda_reg` of MAS is ours.
 
 These numbers hold for `consolidate(..., normalize=False)`, the placement "coupled" (all of the libraries add the
 penalty to the loss) and the same Fisher: avalanche and TRACE have the squares of batch gradients with labels of the

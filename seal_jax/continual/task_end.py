@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from seal_jax.continual.regularizers.anchor import ExactAnchors, FixedAnchor, LatestAnchor, quadratic
+from seal_jax.continual.regularizers.anchor import ExactAnchors, FixedAnchor, LatestAnchor, quadratic, zeros
 from seal_jax.continual.regularizers.si import SynapticState
 from seal_jax.continual.states import anchored_states, laid_beside, map_anchored
 
@@ -53,8 +53,8 @@ def consolidate(opt_state: Any, params: Any, importance: Any = None, gamma: Any 
             return state
         now = laid_beside(state.cl_anchor, params, "parameters")
         if isinstance(state, SynapticState):
-            anchor, omega, path = _synaptic(state, now, gamma, normalize=normalize)
-            return state._replace(cl_anchor=anchor, cl_omega=omega, cl_path=path)
+            anchor, omega = _synaptic(state, now, gamma, normalize=normalize)
+            return state._replace(cl_anchor=anchor, cl_omega=omega, cl_path=zeros(state.cl_path))
         new = None if state.cl_omega is None else laid_beside(state.cl_anchor, importance, "importances")
         return _merged(state, now, new, gamma, scale)
 
@@ -98,7 +98,7 @@ def _added(state: ExactAnchors, params: Any, importance: Any, gamma: jax.Array, 
 
 
 @partial(jax.jit, static_argnames="normalize")
-def _synaptic(state: SynapticState, params: Any, gamma: jax.Array, *, normalize: bool) -> tuple[Any, Any, Any]:
+def _synaptic(state: SynapticState, params: Any, gamma: jax.Array, *, normalize: bool) -> tuple[Any, Any]:
     wide = jax.tree.map(lambda p: jnp.array(p, jnp.float32), params)
 
     def importance(path: jax.Array, now: jax.Array, start: jax.Array) -> jax.Array:
@@ -107,7 +107,7 @@ def _synaptic(state: SynapticState, params: Any, gamma: jax.Array, *, normalize:
     new = jax.tree.map(importance, state.cl_path, wide, state.cl_anchor)
     scale = _scale(new) if normalize else 1.0
     omega = jax.tree.map(lambda o, f: gamma * o + scale * f, state.cl_omega, new)
-    return wide, omega, jax.tree.map(jnp.zeros_like, state.cl_path)
+    return wide, omega
 
 
 @jax.jit

@@ -33,8 +33,9 @@ def rec_adam(
 
     t counts updates from 1 since `init` or the last consolidation, `consolidate(opt_state, params)`, where the anchor
     moves to. Early steps recall the anchor, late ones learn the task. After `optax.adam(learning_rate)` with
-    placement="decoupled" this is RecAdam to the letter, which diverges where `learning_rate * gamma > 2`; the proximal
-    placement does not. gamma: 5000 in the paper. learning_rate, placement: as in `ewc`; state as in `l2_sp`.
+    placement="decoupled" this is the paper's update (its torch code pulls from where the Adam step has led already);
+    it diverges where `learning_rate * gamma > 2`, which the proximal placement does not. gamma: 5000 in the paper.
+    learning_rate, placement: as in `ewc`; state as in `l2_sp`.
     Raises ValueError for negative or NaN settings, an unknown placement or one without its learning rate.
     """
     check_placement(placement, learning_rate)
