@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "seal": "self-edits: write them, train on the best, evaluate; recorded files (seal --help lists all)",
     "rain": "continue prompts by a search that the model judges, with nothing trained",
     "svf": "singular-value experts: train, evaluate, choose by prompt, mix, serve (svf --help lists all)",
+    "continual": "learn a stream of tasks without forgetting; figures of a matrix of scores; adapters merged",
 }
 """Commands in the order of the help, each a module of this package of the same name."""
 

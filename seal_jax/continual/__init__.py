@@ -1,6 +1,6 @@
 """Continual learning: regularizers and projections as gradient transforms, losses, replay, merging, metrics."""
 
-from seal_jax.continual import lambdas, losses, metrics, projections, ranking, replay, schedules
+from seal_jax.continual import expand, lambdas, losses, merge, metrics, projections, ranking, replay, schedules
 from seal_jax.continual.importance.fisher import fisher, logits_fisher
 from seal_jax.continual.importance.sensitivity import output_sensitivity, sensitivity
 from seal_jax.continual.projections.agem import agem
@@ -24,6 +24,7 @@ __all__ = [
     "agem",
     "consolidate",
     "ewc",
+    "expand",
     "extend_basis",
     "extend_directions",
     "extend_frozen",
@@ -40,6 +41,7 @@ __all__ = [
     "lr_adjust",
     "mas",
     "mask_from_importance",
+    "merge",
     "metrics",
     "ogd",
     "olora",
