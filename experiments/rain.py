@@ -23,12 +23,13 @@ from experiments.rain_methods import Methods
 from seal_jax.data.worlds import dialogue
 from seal_jax.runtime import Run
 
-ABLATIONS: dict[str, dict[str, Any]] = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "no_similarity": {"similarity": False},
     "no_widening": {"widening": False},
     "no_exploration": {"c_puct": 0.0},
     "no_similarity_widening": {"similarity": False, "widening": False},
     "none_of_the_three": {"similarity": False, "widening": False, "c_puct": 0.0},
+    "rain_soft": {"votes": "soft"},
 }
 
 
@@ -36,14 +37,14 @@ ABLATIONS: dict[str, dict[str, Any]] = {
 class Arguments:
     """prompts, dev: of the test split, and of the dev split, on which N is chosen; seeds: of whatever is drawn.
 
-    ablation_seeds: of the ablations and of "best_of_more".
+    variant_seeds: of variants of RAIN and of "best_of_more".
     """
 
     out: pathlib.Path = pathlib.Path("runs/rain")
     prompts: int = 270
     dev: int = 90
     seeds: tuple[int, ...] = (0, 1, 2)
-    ablation_seeds: tuple[int, ...] = (0,)
+    variant_seeds: tuple[int, ...] = (0,)
     restart: bool = False
 
 
@@ -56,10 +57,10 @@ def main(args: Arguments) -> None:
         found["rain"] = [methods.search("rain", s) for s in args.seeds]
         for name in ("best_of", "best_of_soft"):
             found[name] = [methods.best_of(name, s, *samples[name]) for s in args.seeds]
-        for name, changes in ABLATIONS.items():
-            found[name] = [methods.search(name, s, **changes) for s in args.ablation_seeds]
+        for name, changes in VARIANTS.items():
+            found[name] = [methods.search(name, s, **changes) for s in args.variant_seeds]
         for name in ("best_of_more", "best_of_more_soft"):
-            found[name] = [methods.best_of(name, s, *samples[name]) for s in args.ablation_seeds]
+            found[name] = [methods.best_of(name, s, *samples[name]) for s in args.variant_seeds]
         numbers = {name: count for name, (count, _) in samples.items()}
         result = run.finish({"samples": numbers, **rain_report.summary(methods.problems, found)})
     rain_report.show(args.out, result)

@@ -59,12 +59,12 @@ class Methods:
 
         return self._stage(f"{name}/seed_{seed}", run)
 
-    def search(self, name: str, seed: int, **changes: Any) -> dict[str, Any]:
+    def search(self, name: str, seed: int, votes: str = "hard", **changes: Any) -> dict[str, Any]:
         """RAIN, with changed settings."""
 
         def run() -> dict[str, Any]:
             ways = {"settings": dataclasses.replace(SETTINGS, **changes), "tokenizer": self.tokenizer, "slots": 32}
-            key, judge = jax.random.key(seed), self.judges["hard"]
+            key, judge = jax.random.key(seed), self.judges[votes]
             return rain.search(
                 *self.base,
                 self.prompts,

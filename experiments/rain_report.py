@@ -19,6 +19,7 @@ NAMES = {
     "best_of_more": "best of more",
     "best_of_more_soft": "best of more, soft votes",
     "rain": "RAIN",
+    "rain_soft": "RAIN, soft votes",
     "no_similarity": "no similarity",
     "no_widening": "no widening",
     "no_exploration": "c = 0",
