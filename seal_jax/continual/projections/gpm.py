@@ -128,7 +128,7 @@ def extended(basis: jax.Array, rows: jax.Array, threshold: Any) -> tuple[jax.Arr
     _, values, directions = jnp.linalg.svd(rest, full_matrices=False)
     held = jnp.square(inside).sum() + jnp.cumsum(jnp.square(values)) - jnp.square(values)  # before each direction
     wanted = (held < threshold * total) & (values > NOISE * jnp.sqrt(total))
-    candidates = jnp.concatenate([basis, directions.T * wanted.astype(jnp.float32)], axis=-1)
+    candidates = jnp.concatenate([basis, directions.T * wanted.astype(jnp.float32)[None]], axis=-1)
     taken = jnp.concatenate([_filled(basis), wanted])
     places = jnp.argsort(~taken, stable=True)[: basis.shape[-1]]
     return candidates[:, places], jnp.maximum(taken.sum() - basis.shape[-1], 0)

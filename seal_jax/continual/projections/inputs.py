@@ -77,7 +77,7 @@ def layer_inputs(
     batch = {name: jnp.asarray(batch[name]) for name in ("tokens", "mask")}
     with use(mesh_of(params)):
         found = _compiled(params, adapter or {}, factors, batch, jnp.asarray(rows), config=config, paths=paths)
-    return {path: x * jnp.asarray(real)[:, None] for path, x in found.items()}
+    return {path: x * real.reshape(*[1] * (x.ndim - 2), -1, 1) for path, x in found.items()}
 
 
 @partial(jax.jit, static_argnames=("config", "paths"))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 
 from seal_jax.continual.projections.trees import combined, dots, restricted, rewrite
+
+logger = logging.getLogger(__name__)
 
 
 class OgdState(NamedTuple):
@@ -42,29 +46,38 @@ def extend_directions(opt_state: Any, gradients: Any, tolerance: float = 1e-3) -
     """The optimizer state whose `ogd` directions also span m gradients, a tree with leaves `[m, ...]`.
 
     gradients: of the logit of the right answer at remembered examples, with respect to the parameters of the end of the
-    task. Each is made orthogonal to all before it and left out if less than `tolerance` of its norm remains; those that
-    find no room are left out too. Pure, and may be traced. Raises ValueError for another tree.
+    task. Each is made orthogonal to all before it and left out if less than `tolerance` of its norm remains. Those that
+    find no room are left out too, and a warning says so. Pure, and may be traced. Raises ValueError for another tree.
     """
 
     def change(state: OgdState) -> OgdState:
         like = jax.tree.map(lambda x: x[0], state.cl_directions)
         rows = restricted(gradients, like, "gradients", stacked=True)
-
-        def add(known: Any, gradient: Any) -> tuple[Any, None]:
-            return _with(known, gradient, tolerance), None
-
-        return OgdState(jax.lax.scan(add, state.cl_directions, rows)[0])
+        directions, missing = orthonormalised(state.cl_directions, rows, tolerance)
+        if not isinstance(missing, Tracer) and missing > 0:
+            logger.warning("%d directions found no room: ogd was made for fewer", missing)
+        return OgdState(directions)
 
     return rewrite(opt_state, OgdState, change)
 
 
-def _with(known: Any, gradient: Any, tolerance: Any) -> Any:
-    gradient = jax.tree.map(lambda x: x.astype(jnp.float32), gradient)
-    rest = gradient
-    for _ in range(2):  # once leaves rounding errors of the size of the gradient
+def orthonormalised(known: Any, rows: Any, tolerance: Any) -> tuple[Any, jax.Array]:
+    """Orthonormal trees, leaves `[n, ...]` with zeros at the end, to which rows `[m, ...]` are added by Gram-Schmidt.
+
+    Rows of which less than `tolerance` remains are in the span and add nothing. Returns also how many others found no
+    room, int32 `[]`. Both trees float32.
+    """
+    rows = jax.tree.map(lambda x: x.astype(jnp.float32), rows)
+    known, missing = jax.lax.scan(lambda known, row: _with(known, row, tolerance), known, rows)
+    return known, missing.sum()
+
+
+def _with(known: Any, row: Any, tolerance: Any) -> tuple[Any, jax.Array]:
+    rest = row
+    for _ in range(2):  # once leaves rounding errors of the size of the row
         rest = jax.tree.map(jnp.subtract, rest, combined(dots(known, rest), known))
     norm = jnp.sqrt(dots(rest, rest, axes=0))
-    new = norm > tolerance * jnp.sqrt(dots(gradient, gradient, axes=0))
+    new = norm > tolerance * jnp.sqrt(dots(row, row, axes=0))
     scale = jnp.where(new, 1.0 / jnp.where(new, norm, 1.0), 0.0)
     empty = jax.vmap(lambda v: dots(v, v, axes=0))(known) < 0.5  # the squared norms of directions are 1 or 0
     at = empty & (jnp.arange(len(empty)) == jnp.argmax(empty)) & new
@@ -72,4 +85,4 @@ def _with(known: Any, gradient: Any, tolerance: Any) -> Any:
     def put(x: jax.Array, r: jax.Array) -> jax.Array:
         return jnp.where(at.reshape(-1, *[1] * r.ndim), scale * r[None], x)
 
-    return jax.tree.map(put, known, rest)
+    return jax.tree.map(put, known, rest), (new & ~empty.any()).astype(jnp.int32)

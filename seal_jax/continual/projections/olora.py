@@ -16,7 +16,8 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
-from seal_jax.continual.projections.gpm import Select, extended, without
+from seal_jax.continual.projections.gpm import NOISE, Select, without
+from seal_jax.continual.projections.ogd import orthonormalised
 from seal_jax.continual.projections.trees import is_masked, restricted, rewrite, with_paths
 
 NORMS = ("l1", "squared", "normalised")
@@ -123,10 +124,10 @@ def extend_frozen(opt_state: Any, params: Any) -> Any:
         return _appended(path, old, a.astype(jnp.float32))
 
     def span(path: str, old: jax.Array, a: Any) -> jax.Array:
-        grow = lambda basis, rows: extended(basis, rows, 1.0)  # noqa: E731
+        grow = _spanned
         for _ in old.shape[:-2]:
             grow = jax.vmap(grow)
-        basis, missing = grow(old, jnp.swapaxes(a, -1, -2))
+        basis, missing = grow(old, a)
         _check_room(path, missing, old.shape[-1])
         return basis
 
@@ -156,6 +157,12 @@ def _appended(path: str, old: jax.Array, a: jax.Array) -> jax.Array:
     _check_room(path, taken.sum(axis=-1) - old.shape[-1], old.shape[-1])
     places = jnp.argsort(~taken, axis=-1, stable=True)[..., None, : old.shape[-1]]
     return jnp.take_along_axis(both, places, axis=-1)
+
+
+def _spanned(basis: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """An orthonormal basis `[in, k]` with the columns of `a [in, r]` added, and how many found no room."""
+    rows, missing = orthonormalised(basis.T, a.T, NOISE)
+    return rows.T, missing
 
 
 def _check_room(path: str, missing: jax.Array, columns: int) -> None:

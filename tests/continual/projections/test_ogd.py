@@ -1,5 +1,7 @@
 """OGD: directions over a whole tree against NumPy's QR of the flattened gradients."""
 
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,10 +39,12 @@ def test_updates_lose_what_past_gradients_span():
     assert np.abs(flat(found)).max() > 0.1
 
 
-def test_what_finds_no_room_is_left_out():
+def test_what_finds_no_room_is_left_out_and_said(caplog):
     gradients = np.eye(17, dtype=np.float32)[:3]
-    state = projections.extend_directions(projections.ogd(2).init(PARAMS), tree(jnp.asarray(gradients)))
+    with caplog.at_level(logging.WARNING):
+        state = projections.extend_directions(projections.ogd(2).init(PARAMS), tree(jnp.asarray(gradients)))
     np.testing.assert_allclose(flat(state.cl_directions, lead=1), gradients[:2], atol=1e-6)
+    assert "1 directions found no room" in caplog.text
 
 
 def test_bad_input():
