@@ -177,10 +177,10 @@ PROJECTIONS = [
     *(
         Row(
             f"olora-{n}",
-            lambda lam, n=n: optax.chain(continual.olora(lam, 12, n, select=matrices), inner()),
+            lambda lam, n=n, share=share: optax.chain(continual.olora(share * lam, 12, n, select=matrices), inner()),
             held,
         )
-        for n in ("normalised", "squared", "l1")
+        for n, share in (("normalised", 1.0), ("squared", 0.01), ("l1", 0.01))  # sums over all pairs are large
     ),
     Row("olora_project", lambda _: optax.chain(inner(), continual.olora_project(12, matrices)), held),
     Row("freeze_mask", lambda _: optax.chain(inner(), continual.freeze_mask(stacks))),
