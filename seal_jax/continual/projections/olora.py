@@ -105,7 +105,7 @@ def overlap(params: Any, frozen: Any, norm: str = "normalised") -> jax.Array:
             old, a = _unit(old), _unit(a)
         products = jnp.matmul(jnp.swapaxes(old, -1, -2), a, precision="highest")
         pairs = (jnp.square(old).sum(axis=-2) > 0).sum(dtype=jnp.float32) * a.shape[-1]
-        return (jnp.abs(products) if norm == "l1" else jnp.square(products)).sum(), pairs
+        return (_magnitude(products) if norm == "l1" else jnp.square(products)).sum(), pairs
 
     found = jax.tree.leaves(jax.tree.map(one, frozen, params, is_leaf=is_masked))
     total, pairs = _sum(found[::2]), _sum(found[1::2])
@@ -183,6 +183,11 @@ def _factors(columns: int, select: Select | None) -> Callable[[str, Any], Any]:
 
 def _named_a(path: str, leaf: Any) -> bool:
     return path.split("/")[-1] == "a" and leaf.ndim >= 2
+
+
+def _magnitude(x: jax.Array) -> jax.Array:
+    """|x| with the gradient sign(x), which is 0 at 0 where JAX has 1."""
+    return x * jax.lax.stop_gradient(jnp.sign(x))
 
 
 def _unit(x: jax.Array) -> jax.Array:

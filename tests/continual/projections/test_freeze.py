@@ -1,10 +1,12 @@
 """Freezing: masks of all shapes, outermost behind weight decay; masks from importances."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from seal_jax import training
 from seal_jax.continual import projections
 
 PARAMS = {"stack": jnp.ones((3, 2, 2)), "rows": jnp.ones((4, 2)), "on": {"w": jnp.ones(3)}, "off": {"w": jnp.ones(3)}}
@@ -18,14 +20,18 @@ def test_what_is_frozen_does_not_move():
         "on": False,
         "off": True,
     }
-    tx = optax.chain(optax.adamw(0.1, weight_decay=0.5), projections.freeze_mask(frozen))
-    grads = {**PARAMS, "off": {"w": jnp.full(3, jnp.nan)}}
-    updates, _ = tx.update(grads, tx.init(PARAMS), PARAMS)
+    hyper = training.Hyper(learning_rate=0.1, steps=9, weight_decay=0.5)
+    tx = optax.chain(training.adamw(hyper), projections.freeze_mask(frozen))
+    updates, _ = tx.update(PARAMS, tx.init(PARAMS), PARAMS)
     moved = lambda x: (np.asarray(x) != 0).reshape(len(x), -1)[:, 0].tolist()  # noqa: E731
     assert moved(updates["stack"]) == [False, True, False]
     assert moved(updates["rows"]) == [True, False, True, True]
     assert moved(updates["on"]["w"]) == [True] * 3
     assert moved(updates["off"]["w"]) == [False] * 3
+    alone = projections.freeze_mask(frozen)
+    updates, _ = alone.update(jax.tree.map(lambda x: jnp.nan * x, PARAMS), optax.EmptyState())
+    np.testing.assert_array_equal(updates["off"]["w"], np.zeros(3))
+    assert np.isnan(updates["on"]["w"]).all()
 
 
 def test_a_mask_in_the_state_is_ones_until_it_is_set():

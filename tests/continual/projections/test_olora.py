@@ -65,8 +65,8 @@ def test_projected_steps_have_no_overlap_with_any_earlier_task():
     rng = np.random.default_rng(0)
     draw = lambda: {"path": {"a": jnp.asarray(rng.normal(size=(2, 9, 3)), jnp.float32), "b": jnp.ones((2, 3, 4))}}  # noqa: E731
     first, second, params = draw(), draw(), draw()
-    tx = optax.chain(optax.adamw(0.1, weight_decay=0.1), projections.olora_project(6))
-    plain = optax.adamw(0.1, weight_decay=0.1)
+    plain = training.adamw(training.Hyper(learning_rate=0.1, steps=9, weight_decay=0.1), training.constant_schedule)
+    tx = optax.chain(plain, projections.olora_project(6))
     before = tx.init(params)
     for found, expected in zip(
         *(jax.tree.leaves(t.update(draw_, t.init(params), params)[0]) for t, draw_ in ((tx, first), (plain, first)))
@@ -87,8 +87,9 @@ def test_a_stack_of_frozen_adapters_is_trained_on():
     fresh = lambda i: adapters.lora.init(jax.random.key(i), params, rank=2, targets=("q_proj",))  # noqa: E731
     tokens = jnp.asarray(np.random.default_rng(0).integers(0, 23, (4, 2, 8)), jnp.int32)
     batches = {"tokens": tokens, "mask": jnp.ones(tokens.shape, bool)}
-    tx = optax.chain(projections.olora(0.5, 4), optax.adam(1e-2), projections.olora_project(4))
-    hyper, path = training.Hyper(learning_rate=0.0, steps=4), "layers/self_attn/q_proj/kernel"
+    hyper, path = training.Hyper(learning_rate=1e-2, steps=4), "layers/self_attn/q_proj/kernel"
+    adam = training.adamw(hyper, training.constant_schedule)
+    tx = optax.chain(projections.olora(0.5, 4), adam, projections.olora_project(4))
     adapter = projections.room(fresh(1), 4)
     state = training.begin(adapter, hyper, tx)
     state, _ = training.advance(params, CONFIG, state, batches, hyper, tx)
