@@ -128,11 +128,12 @@ class Merge:
         found = merge.merge_adapters(held, self.method, weights, key=key, **settings)
         models.save_peft(self.out, found.adapter, source.config)
         rank = max(entry["a"].shape[-1] for entry in found.adapter.values())
-        worst = min(found.kept, key=lambda path: found.kept[path])
-        result = {"out": self.out, "adapters": self.adapters, "method": self.method, "rank": rank, "kept": found.kept}
+        kept = {path: float(share) for path, share in found.kept.items()}
+        worst = min(kept, key=lambda path: kept[path])
+        result = {"out": self.out, "adapters": self.adapters, "method": self.method, "rank": rank, "kept": kept}
         notes = [f"{len(held)} adapters merged to one of rank {rank}, written to {self.out}"]
-        if found.kept[worst] < 0.999:
-            notes.append(f"rank {rank} holds {found.kept[worst]:.1%} of the change of {worst}, the least of all")
+        if kept[worst] < 0.999:
+            notes.append(f"rank {rank} holds {kept[worst]:.1%} of the change of {worst}, the least of all")
         return Report(result, notes=notes)
 
 

@@ -21,11 +21,11 @@ class Merged(NamedTuple):
     """An adapter that stands for several.
 
     adapter: `{path: {"a" [L, in, r], "b" [L, r, out], "scale" [L]}}`, scales 1; kept: for each path the share of the
-    merged change, in squared norm, that its rank holds, 1 where nothing was cut.
+    merged change, in squared norm, that its rank holds, float32 `[]`, 1 where nothing was cut.
     """
 
     adapter: Adapter
-    kept: dict[str, float]
+    kept: dict[str, Any]
 
 
 def merge_adapters(
@@ -70,7 +70,7 @@ def merge_adapters(
             merged = combine(products, chosen) if method == "dare" else elected(products, chosen, sign)
             a, b, share = _truncated(merged, most)
         found[path] = {"a": a, "b": b, "scale": jnp.ones(a.shape[:-2], jnp.float32)}
-        kept[path] = float(share)
+        kept[path] = share
     return Merged(found, kept)
 
 

@@ -1,6 +1,7 @@
 """Block expansion: the grown model is the model until its new layers are trained, in every form and family."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ FAMILIES = {
         qkv_bias=True, output_bias=True, mlp_bias=True,
     ),
 }  # fmt: skip
+ADAMW = training.adamw(training.Hyper(0.1, 9, weight_decay=0.1))
 TOKENS = jnp.arange(14, dtype=jnp.int32).reshape(2, 7)
 BATCH = {"tokens": TOKENS, "mask": jnp.ones((2, 7), bool)}
 
@@ -70,7 +72,7 @@ def test_only_new_layers_are_trained():
     for module, name in (("self_attn", "o_proj"), ("mlp", "down_proj")):
         kernel = grads["layers"][module][name]["kernel"]
         assert jnp.abs(kernel[jnp.array(grown.new)]).max((1, 2)).min() > 1e-6
-    tx = optax.chain(optax.adamw(0.1), continual.freeze_mask(expand.frozen_old(grown.params, grown.new)))
+    tx = optax.chain(ADAMW, continual.freeze_mask(expand.frozen_old(grown.params, grown.new)))
     updates, _ = tx.update(grads, tx.init(grown.params), grown.params)
     moved = {name: np.asarray(jnp.abs(u).max(tuple(range(1, u.ndim)))) for name, u in _flat(updates)}
     for name, most in moved.items():
@@ -81,10 +83,11 @@ def test_only_new_layers_are_trained():
 
     unrolled = models.unroll(grown.params)
     labels = jax.tree.map(lambda old: "old" if old else "new", expand.frozen_old(unrolled, grown.new))
-    split = optax.partition({"new": optax.adamw(0.1), "old": optax.set_to_zero()}, labels)
+    split = optax.partition({"new": ADAMW, "old": optax.set_to_zero()}, labels)
     state = split.init(unrolled)
-    updates, _ = split.update(models.unroll(grads), state, unrolled)
-    still = [not any(u.any() for u in jax.tree.leaves(layer)) for layer in updates["layers"]]
+    split_updates: Any
+    split_updates, _ = split.update(models.unroll(grads), state, unrolled)
+    still = [not any(u.any() for u in jax.tree.leaves(layer)) for layer in split_updates["layers"]]
     assert still == [i not in grown.new for i in range(6)]
     kept = sum(x.size for x in jax.tree.leaves(state))
     assert kept < 2.1 * sizes.count(unrolled["layers"]) / 3

@@ -34,7 +34,7 @@ def test_the_linear_merge_is_exact(adapters):
     wanted = 0.5 * dense(adapters[0][Q]) + 2 * dense(adapters[1][Q]) - dense(adapters[2][Q])
     np.testing.assert_allclose(dense(found.adapter[Q]), wanted, atol=1e-5)
     np.testing.assert_allclose(dense(found.adapter[V]), 0.5 * dense(adapters[0][V]) - dense(adapters[2][V]), atol=1e-5)
-    assert found.kept == {Q: 1.0, V: 1.0}
+    assert found.kept == {Q: 1, V: 1}
 
 
 def test_a_smaller_rank_is_the_best_one(adapters):
@@ -42,7 +42,7 @@ def test_a_smaller_rank_is_the_best_one(adapters):
     wanted = sum(dense(a[Q]) for a in adapters) / 3
     u, s, vt = np.linalg.svd(wanted, full_matrices=False)
     np.testing.assert_allclose(dense(found.adapter[Q]), (u[..., :2] * s[:, None, :2]) @ vt[:, :2], atol=1e-4)
-    assert found.kept[Q] == pytest.approx((s[:, :2] ** 2).sum() / (s**2).sum(), rel=1e-4)
+    assert float(found.kept[Q]) == pytest.approx((s[:, :2] ** 2).sum() / (s**2).sum(), rel=1e-4)
     assert found.kept[Q] < 0.99
 
 
@@ -57,12 +57,11 @@ def test_ties_is_pefts_on_the_products(adapters, sign):
 
 def test_random_drops_keep_the_mean(adapters):
     both = [{Q: a[Q]} for a in adapters]
-    found = [
-        dense(merge.merge_adapters(both, "dare", rank=5, density=0.5, key=jax.random.key(i)).adapter[Q])
-        for i in range(200)
-    ]
+    drop = lambda key: merge.merge_adapters(both, "dare", rank=5, density=0.5, key=key).adapter[Q]  # noqa: E731
+    many = jax.jit(jax.vmap(drop))(jax.random.split(jax.random.key(0), 400))
+    found = np.asarray(many["a"] @ (many["b"] * many["scale"][..., None, None]))
     wanted = sum(dense(a[Q]) for a in adapters) / 3
-    np.testing.assert_array_less(np.abs(np.mean(found, 0) - wanted), 5 * np.std(found, 0) / np.sqrt(200) + 1e-4)
+    np.testing.assert_array_less(np.abs(np.mean(found, 0) - wanted), 5 * np.std(found, 0) / np.sqrt(400) + 1e-4)
     whole = merge.merge_adapters(both, "dare_ties", rank=5, density=1.0, key=jax.random.key(0)).adapter[Q]
     ties = merge.merge_adapters(both, "ties", rank=5, density=1.0).adapter[Q]
     np.testing.assert_allclose(dense(whole), dense(ties), atol=1e-4)

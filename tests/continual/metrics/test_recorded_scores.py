@@ -52,7 +52,7 @@ def test_what_is_above_the_diagonal_may_be_missing(tmp_path, name, content):
     ("name", "content", "message"),
     [
         ("a.json", {"scores": R1}, r"a.json: missing key 'matrix' \(found: scores\)"),
-        ("a.json", {"matrix": [1, 2]}, r'a.json: "matrix"\[0\] should be a list of scores, not a number'),
+        ("a.json", {"matrix": [1, 2]}, r'a.json: "matrix"\[0\] should be a list of scores, not an integer'),
         ("a.json", {"matrix": [["x"]]}, r'a.json: "matrix"\[0\]\[0\] should be a number or null, not \'x\''),
         ("a.json", {"matrix": [[1], [1]]}, r"a.json: row 1 of the scores has 1 entries"),
         ("a.json", {"matrix": [[1]], "tasks": ["a", "b"]}, r"a.json: tasks has 2 entries and the matrix 1 tasks"),
