@@ -30,6 +30,7 @@ JUDGES: dict[Preset, str] = {
     "sentiment": "sentiment",
 }
 TEXTS, TREES = "texts.jsonl", "trees"
+SHOWN = 20  # prompts in the table
 COUNTS = ("searches", "commits", "passes", "tokens_processed", "judged", "truncated", "finished")
 
 
@@ -69,6 +70,9 @@ class Command(RunOptions):
     """What tells which texts are similar: the mean hidden state of the model, or a directory with a sentence encoder
     (all-MiniLM-L6-v2, for instance)."""
     searching: Annotated[Searching, tyro.conf.arg(name="")] = SEARCHING
+    mesh: str = ""
+    """Devices to spread the model over, such as "model=4": `fsdp` splits the stored weights, `model` every matrix
+    product, and prompts are not split; empty: one device."""
     slots: int = 16
     """Prompts that are searched at once."""
     group: int | None = None
@@ -212,6 +216,3 @@ def _report(command: Command, run: Run, rows: list[dict[str, Any]]) -> Report:
         )
     title = f"The first {len(shown)} prompts" if len(shown) < len(rows) else None
     return Report(run.finish(result), shown, title, notes)
-
-
-SHOWN = 20  # prompts in the table

@@ -17,7 +17,7 @@ class Searching:
     """How texts are searched for. What is not given is the preset's; `seal_jax/rain/presets.py` has the numbers."""
 
     preset: Preset = "harmlessness"
-    """The paper's settings of an experiment."""
+    """The paper's settings of an experiment: what every flag below stands at that is not given."""
     released: bool = False
     """With the defects of the released code that change the result; --eos and --widened-priors have them one by one."""
     max_new_tokens: int | None = None

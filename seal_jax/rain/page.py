@@ -43,7 +43,7 @@ def page(trees: Sequence[Tree], tokenizer: Any, *, prompt: str = "", nodes: int 
     left = visited - sum(int(one.shown.sum()) - 1 for one in explored)
     text = _decode(tokenizer, [], explored[-1].said + _committed_tokens(explored[-1])) if explored else ""
     said = [_commit(number, one, tokenizer) for number, one in enumerate(explored, 1)]
-    facts = f"{len(explored)} commits, {visited} visited sets"
+    facts = f"{_number(len(explored), 'commit')}, {_number(visited, 'visited set')}"
     facts += f"; {left} of them, those with fewest visits, are left out of this page" if left else ""
     texts = f"<dl><dt>Prompt<dd class=text>{_text(prompt)}<dt>Committed<dd class=text>{_text(text)}</dl>"
     return f"{HEAD}{texts}<p>{facts}. {LEGEND}</p>{''.join(said)}{FOOT}"
@@ -83,7 +83,7 @@ def _commit(number: int, one: Explored, tokenizer: Any) -> str:
     said = _piece(tokenizer, one.said, _committed_tokens(one))
     what = f"committed <q>{_text(said)}</q>" if one.committed >= 0 else "nothing was committed"
     searches = int(tree.true_visits[root] - tree.start)
-    new = f"{searches} searches" + (f" after {int(tree.start)} visits kept" if tree.start else "")
+    new = _number(searches, "search", "es") + (f" after {_number(int(tree.start), 'visit')} kept" if tree.start else "")
     body = _children(one, root, one.said, one.committed, tokenizer)
     return f"<details class=commit open><summary>{number}. {what} <small>{new}</small></summary>{body}</details>"
 
@@ -105,7 +105,7 @@ def _child(one: Explored, node: int, slot: int, before: list[int], committed: bo
     tree, tokens = one.tree, _tokens(one.tree, node, slot)
     child = int(tree.child_node[node, slot])
     said, more = int(tree.true_visits[child]), float(tree.visits[child])
-    visits = f"{said} visit{'s' * (said != 1)}" + (f" ({more:.2f} with similar ones)" if more - said > 0.005 else "")
+    visits = _number(said, "visit") + (f" ({more:.2f} with similar ones)" if more - said > 0.005 else "")
     value, prior = float(tree.value[child]), float(tree.child_prior[node, slot])
     kind = "good" if value > 0 else "bad" if value < 0 else "even"
     marks = "<b>committed</b> " if committed else ""
@@ -139,6 +139,10 @@ def _piece(tokenizer: Any, before: Sequence[int], tokens: Sequence[int]) -> str:
 
 def _decode(tokenizer: Any, before: Sequence[int], tokens: Sequence[int]) -> str:
     return tokenizer.decode([*before, *tokens], skip_special_tokens=False)
+
+
+def _number(count: int, name: str, plural: str = "s") -> str:
+    return f"{count} {name}{plural if count != 1 else ''}"
 
 
 def _text(text: str) -> str:

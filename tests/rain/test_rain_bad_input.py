@@ -80,7 +80,9 @@ def test_prompts_that_cannot_be_searched(run):
     refused(run(name="p.jsonl", content=empty.encode()), "p.jsonl: prompt 1 is empty")
     refused(run(name="p.jsonl", content=b'{"messages": []}'), "p.jsonl: prompt 0 is empty")
     long = b"a\n" + b"born in " * 150
-    refused(run(content=long), "prompt 1 has ", "reads up to 19 after it", "more than the model's 256 positions")
+    refused(
+        run(content=long), "prompt 1 has ", "tokens and its search reads up to ", "more than the model's 256 positions"
+    )
     chat = b'{"messages": [{"role": "user", "content": "hi"}]}'
     refused(run(name="p.jsonl", content=chat), "prompt 0 is messages, but the tokenizer has no chat template")
 
