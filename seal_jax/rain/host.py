@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -13,6 +13,7 @@ from seal_jax.generation.checks import check_integer, check_row_ids
 from seal_jax.generation.prompts import Prompt, bucket, encode, pad_left
 from seal_jax.generation.stops import Ending
 from seal_jax.models import Config
+from seal_jax.rain.programs import Waiting
 from seal_jax.rain.refill import Arrivals, refill
 from seal_jax.rain.settings import Settings
 from seal_jax.rain.state import COMMIT, DONE, Fixed, Program, State, empty
@@ -31,8 +32,8 @@ class Result(NamedTuple):
     counted; commits: sets; truncated: the tree was full at some time, so that a set was committed before its searches
     were used, or a leaf was too deep for children; finished: the text ended by itself.
     trees: for each prompt the tree before every commit, numpy arrays, or None. In these lists are the prompts that were
-    searched, in their order. utilisation: the share of slots that
-    had a prompt, over rounds. rounds, total_passes: of all slots together.
+    searched, in their order. utilisation: the share of slots that had a prompt, over rounds. rounds, total_passes: of
+    all slots together; where several programs searched, their sums.
     """
 
     texts: list[str | None]
@@ -108,12 +109,12 @@ def prepare(
     Raises ValueError, naming the prompt, for one that cannot be searched.
     """
     tokens = encode(prompts, config, tokenizer)
-    more = settings.max_new_tokens + settings.longest + settings.max_simulation
+    more = settings.max_new_tokens + settings.longest  # a leaf that is longer than the first has no simulation
     for row, prompt in enumerate(tokens):
         if len(prompt) + more > config.max_position:
             raise ValueError(
-                f"prompt {row} has {len(prompt)} tokens and its search reads up to {more} after it (max_new_tokens, "
-                f"one set and max_simulation), together more than the model's {config.max_position} positions"
+                f"prompt {row} has {len(prompt)} tokens and its search reads up to {more} after it (max_new_tokens "
+                f"and one set), together more than the model's {config.max_position} positions"
             )
     starts = [0] * len(tokens) if judged_from is None else list(judged_from)
     if len(starts) != len(tokens):
@@ -136,39 +137,43 @@ def judged_sizes(longest: int) -> tuple[int, ...]:
 
 
 class Run:
-    """A search under way: which prompt is in which slot, and what was found so far."""
+    """A program's search under way: which prompt is in which slot, and the trees of those that are."""
 
-    def __init__(self, program: Program, fixed: Fixed, job: Job, end: Ending, key: jax.Array, slots: int) -> None:
+    def __init__(
+        self, program: Program, fixed: Fixed, job: Job, end: Ending, key: jax.Array, slots: int, waiting: Waiting
+    ) -> None:
         self.program, self.fixed, self.job, self.end, self.slots = program, fixed, job, end, slots
         self.keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(jnp.asarray(np.array(job.ids, np.int32)))
         dtype = fixed.params["embed_tokens"]["embedding"].dtype
         self.state: State = empty(program, slots, dtype)
         self.owner = np.full(slots, -1)
-        self.next = 0
-        self.found: dict[int, Found] = {}
-        self.trees: dict[int, list[Tree]] = {row: [] for row in job.rows}
+        self.waiting = waiting
+        self.trees: dict[int, list[Tree]] = {}
 
-    def to_the_end(self, progress: Callable[[int, int], None] | None, on_finished: OnFinished | None) -> None:
-        """Search until every prompt has its text."""
-        total = len(self.job.rows)
-        while len(self.found) < total:
-            self._fill()
+    def begin(self) -> None:
+        """Fill the slots and compile the search, without a round of it."""
+        self._fill()
+        self.state = run(self.program, self.fixed, self.state, jnp.int32(0))
+
+    def steps(self) -> Iterator[list[tuple[int, Found]]]:
+        """Search until no prompt waits, and yield the rows of those that are finished with what was found."""
+        self._fill()
+        while (self.owner >= 0).any():
             idle = int((self.owner < 0).sum())  # those for which no prompt is left
             enough = min(idle + max(self.slots // 4, 1), self.slots)
             self.state = run(self.program, self.fixed, self.state, jnp.int32(enough))
-            self._collect(on_finished)
-            if progress is not None:
-                progress(len(self.found), total)
+            yield self._collect()
+            self._fill()
 
     def _fill(self) -> None:
-        free = np.flatnonzero(self.owner < 0)[: len(self.job.rows) - self.next]
+        free = np.flatnonzero(self.owner < 0)
+        taken = self.waiting.take(len(free))
         size = self.program.group
-        for at in range(0, len(free), size):
-            slots = free[at : at + size]
-            rows = np.array(self.job.rows[self.next : self.next + len(slots)])
+        for at in range(0, len(taken), size):
+            rows = np.array(taken[at : at + size])
+            slots = free[at : at + len(rows)]
             self.state = refill(self.program, self.fixed, self.state, self._arrivals(slots, rows))
             self.owner[slots] = rows
-            self.next += len(slots)
 
     def _arrivals(self, slots: np.ndarray, rows: np.ndarray) -> Arrivals:
         job, size = self.job, self.program.group
@@ -182,28 +187,26 @@ class Run:
             self.keys[padded],
         )
 
-    def _collect(self, on_finished: OnFinished | None) -> None:
+    def _collect(self) -> list[tuple[int, Found]]:
         phase = np.asarray(self.state.phase)
         if self.program.pause:
             for slot in np.flatnonzero((phase == COMMIT) & (self.owner >= 0)):
-                self.trees[self.owner[slot]].append(_tree_of(self.state.tree, int(slot)))
+                self.trees.setdefault(int(self.owner[slot]), []).append(_tree_of(self.state.tree, int(slot)))
         done = np.flatnonzero((phase == DONE) & (self.owner >= 0))
         if not len(done):
-            return
+            return []
         counts = jax.device_get(self.state.counts)
         tokens, new, overflow = jax.device_get(
             (self.state.text.tokens, self.state.text.count, self.state.tree.overflow)
         )
+        rows = []
         for slot in done:
             row, length = int(self.owner[slot]), min(int(new[slot]), self.program.settings.max_new_tokens)
             said = tokens[slot, self.job.columns :][:length].tolist()
             entry = {name: value[slot].item() for name, value in counts._asdict().items()}
-            found = self._found(entry, said, bool(overflow[slot]), self.trees[row])
-            self.found[row], self.owner[slot] = found, -1
-            if on_finished is not None:
-                on_finished(row, found)
-                self.found[row] = found._replace(trees=None)  # they are large, and have been handed over
-                del self.trees[row]
+            rows.append((row, self._found(entry, said, bool(overflow[slot]), self.trees.pop(row, []))))
+            self.owner[slot] = -1
+        return rows
 
     def _found(self, entry: dict[str, Any], said: list[int], overflow: bool, trees: list[Tree]) -> Found:
         count, text, ended = self.end.cut(said)
@@ -222,19 +225,20 @@ class Run:
             trees=trees if self.program.pause else None,
         )
 
-    def result(self) -> Result:
-        """The texts and what they took."""
-        found = [self.found[row] for row in self.job.rows]
-        columns = [list(column) for column in zip(*found)] or [[] for _ in Found._fields]
-        *lists, trees = columns
-        rounds = int(self.state.rounds)
-        return Result(
-            *lists,
-            trees=trees if self.program.pause and None not in trees else None,
-            utilisation=int(self.state.busy) / max(rounds * self.slots, 1),
-            rounds=rounds,
-            total_passes=int(self.state.passes),
-        )
+
+def result(job: Job, found: dict[int, Found], runs: Sequence[Run]) -> Result:
+    """The texts and what they took, of the job's rows in their order."""
+    rows = [found[row] for row in job.rows]
+    *lists, trees = [list(column) for column in zip(*rows)] or [[] for _ in Found._fields]
+    rounds = [int(run.state.rounds) for run in runs]
+    places = sum(run.slots * count for run, count in zip(runs, rounds))
+    return Result(
+        *lists,
+        trees=trees if runs[0].program.pause and None not in trees else None,
+        utilisation=sum(int(run.state.busy) for run in runs) / max(places, 1),
+        rounds=sum(rounds),
+        total_passes=sum(int(run.state.passes) for run in runs),
+    )
 
 
 def _tree_of(tree: Tree, slot: int) -> Tree:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,8 +14,9 @@ from seal_jax.generation.stops import ending
 from seal_jax.models import Config, Params, unroll
 from seal_jax.rain import embeddings
 from seal_jax.rain.endings import make_endings
-from seal_jax.rain.host import OnFinished, Result, Run, check_slots, judged_sizes, prepare
+from seal_jax.rain.host import Found, OnFinished, Result, Run, check_slots, judged_sizes, prepare, result
 from seal_jax.rain.judge import Judge
+from seal_jax.rain.programs import Waiting, finished, programs_for
 from seal_jax.rain.settings import Settings
 from seal_jax.rain.sizes import check_memory, depth_of
 from seal_jax.rain.state import Fixed, Program
@@ -32,6 +34,7 @@ def search(
     tokenizer: Any = None,
     slots: int = 16,
     group: int | None = None,
+    programs: int | None = None,
     stop: str | Sequence[str] | None = None,
     eos: int | Sequence[int] | None = None,
     judged_from: Sequence[int] | None = None,
@@ -47,6 +50,8 @@ def search(
     prompts: strings, messages or token ids, as `generation.generate` takes them; key: every draw depends on it, the
     prompt's row id and the place in its tree alone. judge: see `rain.judges`. slots: prompts searched in step; group:
     how many of them share a pass for rollouts, pages and judgements (few on a CPU, all on an accelerator, by default).
+    programs: into how many programs that run at once the slots are divided, by default one for each core of a CPU if
+    the weights are small, else one.
     stop, eos: what ends a text, as in `generate`. judged_from: tokens at the beginning of each prompt that the judge is
     not shown. embed: see `rain.embeddings`, by default the mean hidden state. trees: keep every tree before its commit.
     rows: which prompts are searched, all by default. The others are checked and shape the program, so that what is left
@@ -64,16 +69,26 @@ def search(
     job = prepare(config, prompts, tokenizer, settings, row_ids, judged_from, rows)
     embed = embeddings.hidden_mean() if embed is None else embed
     count = min(check_slots(slots), max(len(prompts), 1))
-    size = (count if jax.default_backend() != "cpu" else -(-count // 8)) if group is None else group
+    number = programs_for(params, count, programs)
+    each = -(-count // number)
+    size = (each if jax.default_backend() != "cpu" else -(-each // 8)) if group is None else group
     sizes = judged_sizes(job.longest)
-    program = Program(config, settings, job.columns, sizes, min(size, count), embed.width(config), trees)
+    program = Program(config, settings, job.columns, sizes, min(size, each), embed.width(config), trees)
     judge.check(job.longest)
-    check_memory(program, count, params["embed_tokens"]["embedding"].dtype)
+    check_memory(program, each, params["embed_tokens"]["embedding"].dtype, number)
     tables = make_endings(tokenizer, config.vocab_size, tuple(end.eos), end.stop, eos_ends=settings.eos == "end")
     fixed = Fixed(params if isinstance(params["layers"], tuple) else unroll(params), judge, embed, tables)
     if settings.eos == "released":
         end = ending(config, (), stop, tokenizer)
+    waiting, found = Waiting(job.rows), dict[int, Found]()
     with use(mesh_of(params)):
-        run = Run(program, fixed, job, end, key, count)
-        run.to_the_end(progress, on_finished)
-    return run.result()
+        runs = [Run(program, fixed, job, end, key, each, waiting) for _ in range(number)]
+        with contextlib.closing(finished(runs)) as coming:
+            for row, one in coming:
+                found[row] = one
+                if on_finished is not None:
+                    on_finished(row, one)
+                    found[row] = one._replace(trees=None)  # they are large, and have been handed over
+                if progress is not None:
+                    progress(len(found), len(job.rows))
+    return result(job, found, runs)

@@ -78,11 +78,14 @@ def memory(
     )
 
 
-def check_memory(program: Program, slots: int, dtype: jnp.dtype) -> None:
-    """Warn where a search may not fit the device. Raises DoesNotFitError where what it keeps does not."""
+def check_memory(program: Program, slots: int, dtype: jnp.dtype, programs: int = 1) -> None:
+    """Warn where so many searches of `slots` each may not fit the device.
+
+    Raises DoesNotFitError where what they keep does not.
+    """
     config, settings = program.config, program.settings
     found = memory(config, settings, slots, program.columns, dtype, group=program.group, width=program.width)
-    need = resources.Need("the search", found.kept, found.kept + found.work, ADVICE)
+    need = resources.Need("the search", programs * found.kept, programs * (found.kept + found.work), ADVICE)
     for text in resources.check_memory([need], resources.device_memory()):
         warnings.warn(text, stacklevel=3)
 

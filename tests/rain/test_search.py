@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +79,7 @@ def params():
 
 
 def run(params, prompts=PROMPTS, kind="odd", settings=SETTINGS, **options):
-    options = {"eos": [EOS], "stop": STOP, "tokenizer": TOKENIZER, **options}
+    options = {"eos": [EOS], "stop": STOP, "tokenizer": TOKENIZER, "programs": 1, **options}
     return search(params, CONFIG, prompts, KEY, judge=judge_of(kind), settings=settings, **options)
 
 
@@ -187,6 +188,24 @@ def test_a_prompt_does_not_notice_the_batch_it_is_searched_in(alone, together):
     np.testing.assert_allclose(alone[0].values, together.values, atol=1e-5)
 
 
+def test_a_prompt_does_not_notice_how_many_programs_search_at_once(params, alone):
+    seen = []
+    result = run(params, slots=2, programs=2, progress=lambda *numbers: seen.append(numbers))
+    for name in ("tokens", "searches", "visits", "passes", "values", "total_passes", "rounds", "utilisation"):
+        assert getattr(result, name) == getattr(alone[0], name), name
+    assert seen == [(n + 1, len(PROMPTS)) for n in range(len(PROMPTS))]
+
+
+def test_an_error_of_whoever_listens_stops_all_programs(params):
+    def fail(row, found):
+        raise OSError("the disk is full")
+
+    before = threading.active_count()
+    with pytest.raises(OSError, match="the disk is full"):
+        run(params, slots=2, programs=2, on_finished=fail)
+    assert threading.active_count() == before
+
+
 def test_passes_are_those_that_ran(alone):
     result, passes = alone
     assert result.total_passes == sum(result.passes) == passes
@@ -268,7 +287,7 @@ def test_a_full_tree_is_reported(params):
 def test_what_cannot_be_searched(params):
     with pytest.raises(ValueError, match="prompt 1 is empty"):
         run(params, [[1], []])
-    with pytest.raises(ValueError, match="prompt 0 has 60 tokens and its search reads up to 22 after it"):
+    with pytest.raises(ValueError, match="prompt 0 has 60 tokens and its search reads up to 18 after it"):
         run(params, [[1] * 60])
     with pytest.raises(ValueError, match="judged_from=4: expected a number from 0 to 3"):
         run(params, [[1, 2, 3]], judged_from=[4])
@@ -280,7 +299,9 @@ def test_what_cannot_be_searched(params):
         run(params, rows=[1, 1])
     with pytest.raises(ValueError, match="slots=0"):
         run(params, slots=0)
-    with pytest.raises(ValueError, match="may have 25 tokens, and the judge's prompt leaves room for 20"):
+    with pytest.raises(ValueError, match="programs=0"):
+        run(params, programs=0)
+    with pytest.raises(ValueError, match="may have 21 tokens, and the judge's prompt leaves room for 20"):
         search(params, CONFIG, [[1, 2, 3]], KEY, judge=judge_of("odd").replace(room=20), settings=SETTINGS)
 
 
