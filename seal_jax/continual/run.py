@@ -1,0 +1,249 @@
+"""Learn a stream of tasks, score every task after each of them, and go on where a killed run stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike
+
+from seal_jax.continual import learning, task_stream
+from seal_jax.continual.method import MakeMethod, Method, Problem, State
+from seal_jax.continual.task_stream import Part, Settings, Task
+from seal_jax.runtime.distributed import host
+from seal_jax.runtime.files import read_json, to_plain, write_json
+from seal_jax.runtime.mesh import mesh_of, replicate, use
+
+if TYPE_CHECKING:
+    from seal_jax.runtime.checkpoint import Checkpointer
+
+Evaluate = Callable[[Any, Task], ArrayLike]
+
+
+class Result(NamedTuple):
+    """What a stream of T tasks left. With lanes every array leads with N.
+
+    matrix: float64 `[T, T]`, row i: the score on each task after task i, NaN where it was not asked; for
+    `continual.metrics`. baseline: `[T]`, scores before any task. losses: float32 `[T, S]`, before each step, NaN beyond
+    a task's own. seconds: by what they were spent on. state: of the learner; `state.params` is the result.
+    """
+
+    matrix: np.ndarray
+    baseline: np.ndarray
+    losses: np.ndarray
+    seconds: dict[str, float]
+    state: State
+
+
+class _Progress(NamedTuple):
+    """What a checkpoint holds: `task` tasks are finished and `step` steps of the next."""
+
+    state: State
+    matrix: np.ndarray
+    baseline: np.ndarray
+    losses: np.ndarray
+    task: np.ndarray
+    step: np.ndarray
+
+
+def run(
+    problem: Problem,
+    method: Method | MakeMethod,
+    params: Any,
+    tasks: Sequence[Task],
+    evaluate: Evaluate,
+    settings: Settings = Settings(),  # noqa: B008
+    *,
+    hyper: Any = None,
+    seeds: Sequence[int] | None = None,
+    checkpoints: Checkpointer | None = None,
+    label: Any = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Result:
+    """Train `params` on the tasks one after the other with `method`; see `Result`.
+
+    params: what is trained and where it starts, for example a LoRA adapter; they are copied. evaluate: `(params, task)
+    -> score`, called for the tasks that `settings.evaluate` names, before the first task and after each.
+    hyper: arrays that `method` is made from, where it is a function. seeds: run N lanes side by side, one for each seed
+    (in place of `settings.seed`): every leaf of params and hyper and every training array leads with N, `evaluate`
+    gives `[N]`; the frozen arrays are shared. For several settings, repeat seeds.
+    checkpoints: where to keep the state after each task, and every `settings.every` steps, to go on from. label: plain
+    data that names the method and its settings; a folder whose stream, settings or label are others is refused.
+    on_progress: called with the steps done since the last call.
+
+    Three programs are compiled for the whole stream, whose tasks share one shape (see `task_stream.parts`). Raises
+    ValueError for tasks that do not, for arrays without the lanes' axis, and for checkpoints of another stream.
+    """
+    lanes = None if seeds is None else len(seeds)
+    used = [settings.seed] if seeds is None else list(seeds)
+    _check_lanes(lanes, params, hyper)
+    parts = task_stream.parts(tasks, settings, lanes, used)
+    batches = task_stream.importance_batches(parts, settings)
+    static = problem._replace(frozen=())
+    program = learning.Program(static, method, batches, settings.accumulate, lanes is not None)
+    seed = jnp.asarray(used if lanes else used[0], jnp.int32)
+    mesh = mesh_of((problem.frozen, params))
+
+    def given(part: Part) -> learning.Given:
+        arrays = {"rows": part.rows, "order": part.order}
+        placed = jax.tree.map(jnp.asarray, arrays) if mesh is None else replicate(arrays, mesh)
+        return learning.Given(placed["rows"], placed["order"], hyper, seed)
+
+    with use(mesh):
+        clock = _Clock()
+        now = _start(problem.frozen, params, given(parts[0]), program, len(tasks), parts)
+        if checkpoints:
+            found = _identity(tasks, parts, settings, used, hyper, label)
+            now = _resumed(checkpoints, found, now)
+        if now.task == 0 and now.step == 0:
+            now = now._replace(baseline=_scores(now, evaluate, tasks, settings, -1))
+            clock.lap("evaluation")
+        if on_progress and (before := sum(p.steps for p in parts[: int(now.task)]) + int(now.step)):
+            on_progress(before)
+        for index in range(int(now.task), len(tasks)):
+            data, numbers = given(parts[index]), _numbers(parts[index], index)
+            now = _train(problem.frozen, now, parts[index], data, numbers, program, settings, checkpoints, on_progress)
+            clock.lap("training")
+            state = learning.closed(problem.frozen, now.state, data, *numbers, program=program)
+            now = now._replace(state=jax.block_until_ready(state))
+            clock.lap("tasks' ends")
+            now.matrix[..., index, :] = _scores(now, evaluate, tasks, settings, index)
+            now = now._replace(task=_number(index + 1), step=_number(0))
+            clock.lap("evaluation")
+            if checkpoints:
+                checkpoints.save(sum(p.steps for p in parts[: index + 1]), now)
+                clock.lap("checkpoints")
+    return Result(now.matrix, now.baseline, now.losses, clock.seconds, now.state)
+
+
+def _train(
+    frozen: Any,
+    now: _Progress,
+    part: Part,
+    data: learning.Given,
+    numbers: tuple[jax.Array, jax.Array],
+    program: learning.Program,
+    settings: Settings,
+    checkpoints: Checkpointer | None,
+    on_progress: Callable[[int], None] | None,
+) -> _Progress:
+    """The rest of a task, in segments."""
+    task, state = int(now.task), now.state
+    if not now.step:
+        state = learning.opened(frozen, state, data, *numbers, program=program)
+    losses = jnp.asarray(now.losses[..., task, :])
+    size = settings.every or part.steps
+    for start in range(int(now.step), part.steps, size):
+        stop = min(start + size, part.steps)
+        bounds = jnp.int32(start), jnp.int32(stop)
+        state, losses = learning.trained(frozen, state, losses, data, bounds, numbers[1], program=program)
+        now.losses[..., task, :] = host(losses)
+        now = now._replace(state=state, step=_number(stop))
+        if checkpoints and stop < part.steps:
+            checkpoints.save(_position(now), now)
+        if on_progress:
+            on_progress(stop - start)
+    return now._replace(state=state)
+
+
+def _position(now: _Progress) -> int:
+    """A checkpoint's number: all steps that were done."""
+    done = np.isfinite(now.losses).reshape(-1, *now.losses.shape[-2:])[0]
+    return int(done[: int(now.task)].sum()) + int(now.step)
+
+
+def _start(
+    frozen: Any, params: Any, data: learning.Given, program: learning.Program, count: int, parts: Sequence[Part]
+) -> _Progress:
+    state = learning.begun(frozen, params, data, program=program)
+    lead = np.shape(data.seed)
+    steps = max(part.steps for part in parts)
+    empty = lambda *shape: np.full((*lead, *shape), np.nan)  # noqa: E731
+    losses = empty(count, steps).astype(np.float32)
+    return _Progress(state, empty(count, count), empty(count), losses, _number(0), _number(0))
+
+
+def _number(value: int) -> np.ndarray:
+    return np.asarray(value, np.int32)
+
+
+def _numbers(part: Part, index: int) -> tuple[jax.Array, jax.Array]:
+    return jnp.int32(part.count), jnp.int32(index)
+
+
+def _scores(now: _Progress, evaluate: Evaluate, tasks: Sequence[Task], settings: Settings, after: int) -> np.ndarray:
+    """The scores `[..., T]` after task number `after` (-1: before the first)."""
+    last = {"all": len(tasks), "seen": after + 1, "next": after + 2}[settings.evaluate]
+    scores = np.full_like(now.baseline, np.nan)
+    for index, task in enumerate(tasks[:last]):
+        found = np.asarray(evaluate(now.state.params, task), np.float64)
+        if found.shape != scores.shape[:-1]:
+            wanted = scores.shape[:-1] or "one number"
+            raise ValueError(f"evaluate gave {found.shape} for task {task.name!r}; a score is {wanted}")
+        scores[..., index] = found
+    return scores
+
+
+def _identity(
+    tasks: Sequence[Task], parts: Sequence[Part], settings: Settings, seeds: Sequence[int], hyper: Any, label: Any
+) -> dict[str, Any]:
+    """What must be the same for a run to go on, as plain data. Task i is under the name "task i"."""
+    streams = {f"task {i + 1}": task for i, task in enumerate(task_stream.fingerprint(tasks, parts))}
+    keep = ("batch_size", "epochs", "importance_rows", "evaluate")
+    plain = {name: getattr(settings, name) for name in keep}
+    return to_plain({**streams, **plain, "seeds": list(seeds), "hyper": jax.tree.leaves(hyper), "label": label})
+
+
+def _resumed(checkpoints: Checkpointer, identity: dict[str, Any], start: _Progress) -> _Progress:
+    path = checkpoints.folder / "stream.json"
+    if checkpoints.steps():
+        held = read_json(path) if path.exists() else {}
+        changed = [name for name in {**held, **identity} if held.get(name) != identity.get(name)]
+        if changed:
+            words = "; ".join(f"{n}: {_short(held.get(n))} there, {_short(identity.get(n))} now" for n in changed[:3])
+            raise ValueError(
+                f"{checkpoints.folder} holds checkpoints of another stream ({words}): give another folder, or delete it"
+            )
+        found = checkpoints.restore_latest(start)
+        # Copied, since the scores are written into it.
+        return start if found is None else found[1]._replace(**{k: np.array(getattr(found[1], k)) for k in WRITTEN})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, identity)
+    return start
+
+
+WRITTEN = ("matrix", "baseline", "losses")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict) and "name" in value:
+        return f"{value['name']!r} of {value['rows']} rows, hash {value['sha256'][:8]}"
+    return "nothing" if value is None else repr(value)
+
+
+def _check_lanes(lanes: int | None, params: Any, hyper: Any) -> None:
+    if lanes is None:
+        return
+    for name, tree in (("params", params), ("hyper", hyper)):
+        wrong = {np.shape(x) for x in jax.tree.leaves(tree) if np.shape(x)[:1] != (lanes,)}
+        if wrong:
+            raise ValueError(
+                f"every leaf of {name} needs the leading axis N={lanes} of the seeds, found {sorted(wrong)}"
+            )
+
+
+class _Clock:
+    """Seconds since the last lap, by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now
