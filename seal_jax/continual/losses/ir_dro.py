@@ -30,7 +30,7 @@ def mid_rank_weights(losses: jax.Array, share: Any, place: int, mask: jax.Array 
     mask = jnp.ones(losses.shape, bool) if mask is None else mask
     order = jnp.argsort(jnp.where(mask, -losses, jnp.inf), stable=True)
     ranks = jnp.zeros(losses.shape, jnp.int32).at[order].set(jnp.arange(len(losses), dtype=jnp.int32))
-    count = jnp.maximum(jnp.round(share * mask.sum(dtype=jnp.float32)), 1.0)
+    count = jnp.maximum(jnp.round(share * mask.sum(dtype=jnp.float32)).astype(jnp.int32), 1)
     chosen = mask & (ranks >= place * count) & (ranks < (place + 1) * count)
     return chosen.astype(jnp.float32) / jnp.maximum(chosen.sum(dtype=jnp.float32), 1.0)
 

@@ -21,7 +21,7 @@ def select_tokens(excess: jax.Array, mask: jax.Array, share: Any) -> jax.Array:
     flat = jnp.where(mask, jax.lax.stop_gradient(excess).astype(jnp.float32), -jnp.inf).ravel()
     order = jnp.argsort(-flat, stable=True)
     ranks = jnp.zeros(flat.shape, jnp.int32).at[order].set(jnp.arange(len(flat), dtype=jnp.int32))
-    count = jnp.maximum(jnp.round(share * mask.sum(dtype=jnp.float32)), 1.0)
+    count = jnp.maximum(jnp.round(share * mask.sum(dtype=jnp.float32)).astype(jnp.int32), 1)
     return mask & (ranks.reshape(mask.shape) < count)
 
 

@@ -66,11 +66,11 @@ def _matches(pattern: re.Pattern[str], text: str) -> list[tuple[int, int]]:
 def _names(text: str) -> list[tuple[int, int]]:
     words = [(m.start(), m.end(), m.group()) for m in _WORD.finditer(text)]
     capital = [w[0].isupper() and not _COMMON.fullmatch(w.lower().rstrip(".")) for _, _, w in words]
-    elsewhere = {w for i, (start, _, w) in enumerate(words) if capital[i] and not _opens(text, start)}
+    elsewhere = {w.rstrip(".") for i, (start, _, w) in enumerate(words) if capital[i] and not _opens(text, start)}
     found, i = [], 0
     while i < len(words):
         last = _run(text, words, capital, i) if capital[i] else i
-        if capital[i] and (last > i or not _opens(text, words[i][0]) or words[i][2] in elsewhere):
+        if capital[i] and (last > i or not _opens(text, words[i][0]) or words[i][2].rstrip(".") in elsewhere):
             found.append((words[i][0], words[last][0] + len(words[last][2].rstrip("."))))
         i = last + 1
     return found

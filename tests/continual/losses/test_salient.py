@@ -54,7 +54,11 @@ def tokenizer():
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
     corpus = ["Curie was born in 1867 in Warsaw, she was born there.", "the 1867 paper"]
-    made.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=300, special_tokens=["<eos>"], show_progress=False))
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=["<eos>"], initial_alphabet=alphabet, show_progress=False
+    )
+    made.train_from_iterator(corpus, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=made, eos_token="<eos>")
 
 
