@@ -82,7 +82,8 @@ def _merged(state: Any, params: Any, importance: Any, gamma: jax.Array, scale: j
     omega = state.cl_omega
     if omega is not None:
         omega = jax.tree.map(lambda o, f: gamma * o + scale * f.astype(jnp.float32), omega, importance)
-    return state._replace(cl_anchor=wide, cl_omega=omega, cl_begun=state.cl_count)
+    begun = jnp.copy(state.cl_count)  # of its own, so that the state can be donated
+    return state._replace(cl_anchor=wide, cl_omega=omega, cl_begun=begun)
 
 
 def _added(state: ExactAnchors, params: Any, importance: Any, gamma: jax.Array, scale: jax.Array) -> ExactAnchors:
@@ -91,7 +92,9 @@ def _added(state: ExactAnchors, params: Any, importance: Any, gamma: jax.Array, 
     new = jax.tree.map(lambda f: scale * f.astype(jnp.float32), importance)
     omega = jax.tree.map(jnp.add, old, new)
     share = jax.tree.map(lambda n, o: jnp.where(o > 0, n / jnp.where(o > 0, o, 1.0), 1.0), new, omega)
-    anchor = jax.tree.map(lambda a, p, s: (1.0 - s) * a + s * p, state.cl_anchor, params, share)
+    # The first anchor is the parameters to the bit; rounded once a task after it.
+    moved = lambda a, p, s: jnp.where(s < 1.0, a + s * (p - a), p)  # noqa: E731
+    anchor = jax.tree.map(moved, state.cl_anchor, params, share)
     between = jax.tree.map(jnp.multiply, old, share)
     spread = gamma * state.cl_spread + quadratic(params, state.cl_anchor, between)
     return state._replace(cl_anchor=anchor, cl_omega=omega, cl_spread=spread)

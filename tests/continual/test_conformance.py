@@ -237,6 +237,19 @@ def test_state_lies_where_the_parameters_lie(row):
 
 
 @every_row
+def test_state_and_parameters_can_be_donated(row):
+    """No two leaves share memory, neither at the beginning nor after the end of a task."""
+    params, (gradients, importance) = jax.tree.map(jnp.copy, PARAMS), (at(GRADIENTS, 0), at(IMPORTANCES, 0))
+    tx = row.make(STRENGTH)
+    state = tx.init(params)
+    for _ in range(2):
+        leaves = jax.tree.leaves((params, state))
+        assert len({x.unsafe_buffer_pointer() for x in leaves}) == len(leaves)
+        _, state = tx.update(gradients, state, params, **row.extras(params, 0))
+        state = row.end(state, params, importance)
+
+
+@every_row
 def test_state_comes_back_from_a_checkpoint(row, tmp_path):
     params, state = compiled(row).run(STRENGTH)
     checkpoint.save(tmp_path / "state", state)

@@ -11,6 +11,14 @@ import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
 
+
+@pytest.fixture(autouse=True)
+def standard():
+    """optax multiplies floats by counts."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
 PARAMS = {"a": jnp.array([1.0, -2.0]), "b": jnp.array([3.0])}
 GRADIENTS = {"a": jnp.array([0.5, 0.25]), "b": jnp.array([-1.0])}
 

@@ -20,7 +20,7 @@ KEY = jax.random.key(0)
 def regularized(hyper):
     """The rate of the pull is the optimizer's own: its peak and its decay are those of each fine-tune."""
     rate = functools.partial(training.linear_schedule, hyper)
-    return optax.chain(training.adamw(hyper), continual.ewc(100.0, rate))
+    return optax.chain(training.adamw(hyper), continual.ewc(1000.0, rate))
 
 
 def intelligent(hyper):
