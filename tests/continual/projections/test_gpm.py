@@ -10,6 +10,8 @@ import pytest
 
 from seal_jax import adapters, models, training
 from seal_jax.continual import projections
+from seal_jax.runtime import placement
+from seal_jax.runtime.mesh import make_mesh
 
 CONFIG = models.Config("llama", 23, 16, 24, 2, 2, 1, 8, 64)
 ADAM = training.adamw(training.Hyper(learning_rate=0.1, steps=9), training.constant_schedule)
@@ -145,6 +147,22 @@ def test_layer_inputs_are_what_the_layers_were_multiplied_with(params, unrolled)
     adapted = ask(adapter=adapter)["layers/self_attn/q_proj/kernel"]
     np.testing.assert_array_equal(adapted[0], queries[0])
     assert np.abs(adapted[1, :9] - queries[1, :9]).max() > 1e-2
+
+
+def test_layer_inputs_on_a_mesh_are_those_of_one_device(params):
+    """Kernels split by rows and by columns; the adapter's factors as well."""
+    mesh = make_mesh("data=2,fsdp=2,model=2")
+    tokens = np.random.default_rng(0).integers(0, 23, (4, 6)).astype(np.int32)
+    adapter = adapters.lora.init(jax.random.key(1), params, rank=2, targets=("q_proj", "down_proj"))
+    batch = {"tokens": tokens, "mask": np.ones((4, 6), bool)}
+    place = lambda tree: placement.shard_params(tree, mesh, CONFIG)  # noqa: E731
+    one, split = (
+        projections.layer_inputs(p, CONFIG, batch, jax.random.key(2), ("attention", "down_proj"), 8, adapter=a)
+        for p, a in ((params, adapter), (place(params), place(adapter)))
+    )
+    assert one.keys() == split.keys()
+    for path, expected in one.items():
+        np.testing.assert_allclose(split[path], expected, atol=1e-4, err_msg=path)
 
 
 def test_bad_input():
