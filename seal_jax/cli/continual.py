@@ -7,5 +7,10 @@ from typing import Annotated
 import tyro
 
 from seal_jax.cli.continual_files import Merge, Metrics
+from seal_jax.cli.continual_run import Run
 
-Command = Annotated[Metrics, tyro.conf.subcommand("metrics")] | Annotated[Merge, tyro.conf.subcommand("merge")]
+Command = (
+    Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Metrics, tyro.conf.subcommand("metrics")]
+    | Annotated[Merge, tyro.conf.subcommand("merge")]
+)

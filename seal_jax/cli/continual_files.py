@@ -59,13 +59,13 @@ class Metrics:
         if len(found) == 1:
             by_task, curve = metrics.by_task(found[0].matrix, found[0].baseline), metrics.curve(found[0].matrix)
             result = {"metrics": figures[0], "tasks": found[0].tasks, "by_task": by_task, "curve": curve}
-            rows = [_row(name, {"value": value}) for name, value in figures[0].items()]
-            return Report(result, rows, f"{len(curve)} tasks", _by_task_lines(found[0].tasks, by_task))
+            rows = [figure_row(name, {"value": value}) for name, value in figures[0].items()]
+            return Report(result, rows, f"{len(curve)} tasks", by_task_lines(found[0].tasks, by_task))
         names = {tuple(scores.tasks) for scores in found}
         if len(names) > 1:
             raise ValueError(f"the files are of different tasks: {' / '.join(', '.join(n) for n in sorted(names))}")
         over = metrics.over_runs(figures)
-        rows = [_row(name, {"mean": x.mean, "± stderr": x.stderr, "runs": x.runs}) for name, x in over.items()]
+        rows = [figure_row(name, {"mean": x.mean, "± stderr": x.stderr, "runs": x.runs}) for name, x in over.items()]
         result = {"metrics": over, "tasks": found[0].tasks, "runs": figures}
         return Report(result, rows, f"{len(found[0].tasks)} tasks, {len(found)} runs")
 
@@ -144,12 +144,13 @@ def _figures(path: pathlib.Path, scores: Scores, holes: bool) -> dict[str, float
         raise ValueError(f"{path}: {str(error).replace('allow holes', 'pass --holes')}") from error
 
 
-def _row(name: str, columns: dict[str, Any]) -> dict[str, Any]:
+def figure_row(name: str, columns: dict[str, Any]) -> dict[str, Any]:
+    """A row of a table of figures: its name, numbers by title, NaN as nothing, and what it is."""
     shown = {title: None if isinstance(x, float) and math.isnan(x) else x for title, x in columns.items()}
     return {"figure": name, **shown, "what it is": MEANINGS.get(name, "")}
 
 
-def _by_task_lines(tasks: Sequence[str], by_task: dict[str, list[float | None]]) -> list[str]:
+def by_task_lines(tasks: Sequence[str], by_task: dict[str, list[float | None]]) -> list[str]:
     """What became of each task, the one that lost most named last."""
     width = max(map(len, tasks))
     lost = by_task["forgetting_last"]

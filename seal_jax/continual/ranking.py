@@ -12,24 +12,26 @@ from seal_jax.generation import score
 from seal_jax.models import Config, Params
 
 Normalize = Literal["sum", "mean"]
+Text = str | Sequence[int]
+"""A text, or its token ids."""
 
 
 def log_likelihoods(
     params: Params,
     config: Config,
     tokenizer: Any,
-    prompts: Sequence[str],
-    candidates: Sequence[Sequence[str]],
+    prompts: Sequence[Text],
+    candidates: Sequence[Sequence[Text]],
     *,
     normalize: Normalize = "sum",
     rows: int = 64,
 ) -> list[np.ndarray]:
     """The log-likelihood, in nats, of each candidate after its prompt: a float64 array `[candidates]` for each prompt.
 
-    candidates: those of each prompt, continuations of its text with the space they begin with. normalize: the sum over
-    a candidate's tokens, or their mean, which does not favour short ones. rows: sequences at once. Pairs are sorted by
-    length and scored in programs of bucketed shapes. Raises ValueError for a prompt without candidates, an empty
-    candidate, and a text longer than the model's context.
+    candidates: those of each prompt, continuations of its text with the space they begin with. Both may be token ids;
+    tokenizer: of those that are texts. normalize: the sum over a candidate's tokens, or their mean, which does not
+    favour short ones. rows: sequences at once. Pairs are sorted by length and scored in programs of bucketed shapes.
+    Raises ValueError for a prompt without candidates, an empty candidate, and a text longer than the model's context.
     """
     pairs = _pairs(tokenizer, prompts, candidates)
     order = sorted(range(len(pairs)), key=lambda k: sum(map(len, pairs[k])))
@@ -44,8 +46,8 @@ def ranked_answers(
     params: Params,
     config: Config,
     tokenizer: Any,
-    prompts: Sequence[str],
-    candidates: Sequence[Sequence[str]],
+    prompts: Sequence[Text],
+    candidates: Sequence[Sequence[Text]],
     **how: Any,
 ) -> list[int]:
     """The index of each prompt's likeliest candidate, the first of equal ones; arguments as of `log_likelihoods`."""
@@ -53,23 +55,29 @@ def ranked_answers(
 
 
 def _pairs(
-    tokenizer: Any, prompts: Sequence[str], candidates: Sequence[Sequence[str]]
+    tokenizer: Any, prompts: Sequence[Text], candidates: Sequence[Sequence[Text]]
 ) -> list[tuple[list[int], list[int]]]:
     """Token ids of each prompt and candidate; tokenised apart, so that all candidates follow the same tokens."""
     if len(prompts) != len(candidates):
         raise ValueError(f"{len(candidates)} sets of candidates for {len(prompts)} prompts: expected one each")
-    known: dict[str, list[int]] = {}
+    known: dict[Text, list[int]] = {}
+
+    def tokens(text: Text, **how: Any) -> list[int]:
+        if not isinstance(text, str):
+            return list(text)
+        if text not in known:
+            known[text] = list(tokenizer.encode(text, **how))
+        return known[text]
+
     pairs = []
     for index, (prompt, of) in enumerate(zip(prompts, candidates, strict=True)):
         if not of:
             raise ValueError(f"prompt {index} has no candidates")
-        context = list(tokenizer.encode(prompt))
+        context = tokens(prompt)
         for candidate in of:
-            if candidate not in known:
-                known[candidate] = list(tokenizer.encode(candidate, add_special_tokens=False))
-            if not known[candidate]:
+            pairs.append((context, tokens(candidate, add_special_tokens=False)))
+            if not pairs[-1][1]:
                 raise ValueError(f"prompt {index}: the candidate {candidate!r} has no tokens")
-            pairs.append((context, known[candidate]))
     return pairs
 
 

@@ -1,6 +1,6 @@
 """Merging weights: averages of checkpoints, per layer or over a stream; task arithmetic, TIES, DARE; LoRA adapters."""
 
-from seal_jax.continual.merge.adapters import METHODS, Merged, merge_adapters
+from seal_jax.continual.merge.adapters import METHODS, Merged, flattened, merge_adapters
 from seal_jax.continual.merge.average import (
     average,
     ema,
@@ -17,6 +17,7 @@ __all__ = [
     "average",
     "dare",
     "ema",
+    "flattened",
     "hierarchical",
     "hierarchical_alphas",
     "interpolate",

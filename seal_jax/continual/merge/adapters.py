@@ -74,6 +74,23 @@ def merge_adapters(
     return Merged(found, kept)
 
 
+def flattened(adapter: Adapter) -> Adapter:
+    """An adapter that holds frozen factors beneath the trained ones (`projections.room`) as a plain one of their ranks.
+
+    `a` is `[held_a, a]` and `b` `[held_b, b * scale]`, scales are 1; held columns that are empty stay, as zeros.
+    """
+    found = {}
+    for path, entry in adapter.items():
+        if "held_a" in entry:
+            b = entry["b"] * entry["scale"][..., None, None]
+            a, b = (
+                jnp.concatenate([entry[f"held_{n}"], x], axis) for n, x, axis in (("a", entry["a"], -1), ("b", b, -2))
+            )
+            entry = {"a": a, "b": b, "scale": jnp.ones_like(entry["scale"])}
+        found[path] = entry
+    return found
+
+
 def _check_density_and_key(method: str, density: float, key: jax.Array | None) -> None:
     if not 0 < density <= 1:
         raise ValueError(f"density={density}: the share of numbers that are kept is in (0, 1]")
