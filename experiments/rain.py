@@ -29,6 +29,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no_exploration": {"c_puct": 0.0},
     "no_similarity_widening": {"similarity": False, "widening": False},
     "none_of_the_three": {"similarity": False, "widening": False, "c_puct": 0.0},
+    "paper_score": {"score": "paper"},
+    "paper_score_no_exploration": {"score": "paper", "c_puct": 0.0},
     "rain_soft": {"votes": "soft"},
 }
 
@@ -44,7 +46,7 @@ class Arguments:
     prompts: int = 270
     dev: int = 90
     seeds: tuple[int, ...] = (0, 1, 2)
-    variant_seeds: tuple[int, ...] = (0,)
+    variant_seeds: tuple[int, ...] = (0, 1)
     restart: bool = False
 
 

@@ -25,6 +25,8 @@ NAMES = {
     "no_exploration": "c = 0",
     "no_similarity_widening": "no similarity, no widening",
     "none_of_the_three": "none of the three",
+    "paper_score": "the paper's score",
+    "paper_score_no_exploration": "the paper's score, c = 0",
 }
 Runs = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -136,7 +138,7 @@ def draw(path: pathlib.Path, result: Mapping[str, Any]) -> None:
         colour = "#b04a4a" if name == "rain" else "#2f6fb0" if name.startswith("best") else "#6b7480"
         x, (y, error) = result["costs"][name]["all"]["tokens_per_token"], result["methods"][name]["all"]["good"]
         costs.errorbar(x, 100 * y, 100 * error, fmt="o", color=colour, markersize=5)
-        if not name.startswith(("no_", "none")):
+        if not name.startswith(("no_", "none", "paper")):
             costs.annotate(NAMES[name], (x, 100 * y), textcoords="offset points", xytext=(7, 4), fontsize=8)
     costs.set_xscale("log")
     costs.set_xlabel("tokens processed for each generated token")
