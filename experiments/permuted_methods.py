@@ -23,6 +23,7 @@ STREAM = SHAPE.tasks * SHAPE.train
 ONE, THREE, TEN = (round(STREAM * share) for share in (0.01, 0.03, 0.1))
 ROWS = 64  # of a step, and replayed ones beside them
 RANK, COLUMNS = 12, 12 * (SHAPE.tasks - 1)
+FISHER = methods.logits_fisher_importance("gnb")
 BASE = demo.init(10_000, SHAPE)
 """The frozen network that O-LoRA adapts, one for all seeds."""
 
@@ -45,8 +46,13 @@ def adam(*after: optax.GradientTransformation, rate: float = RATE) -> optax.Grad
 
 
 def ewc(lam: Any) -> Method:
-    """EWC with the GNB Fisher, normalised."""
-    return methods.consolidating(Method(adam(continual.ewc(lam, RATE))), methods.logits_fisher_importance("gnb"))
+    """EWC with every task's anchor, on the scale of the paper."""
+    return methods.consolidating(Method(adam(continual.ewc(lam, RATE))), FISHER, normalize=False)
+
+
+def online_ewc(lam: Any) -> Method:
+    """EWC with the latest anchor, importances of mean 1."""
+    return methods.consolidating(Method(adam(continual.online_ewc(lam, RATE))), FISHER)
 
 
 def replayed(size: int) -> MakeMethod:
@@ -79,16 +85,13 @@ def fresh(key: jax.Array) -> Any:
 TABLE: dict[str, Entry] = {
     "naive": Entry(lambda _: Method(adam())),
     "naive, moments reset": Entry(lambda _: Method(adam(), reset=True)),
-    "L2-SP": Entry(
-        lambda s: methods.consolidating(Method(adam(continual.l2_sp(s, RATE)))), (0.3, 1.0, 3.0, 10.0, 30.0)
-    ),
-    "EWC": Entry(ewc, (3.0, 10.0, 20.0, 40.0, 80.0)),
-    "SI": Entry(
-        lambda s: methods.consolidating(Method(continual.si(optax.adam(RATE), s, RATE))), (3.0, 10.0, 20.0, 40.0, 80.0)
-    ),
+    "L2-SP": Entry(lambda s: methods.consolidating(Method(adam(continual.l2_sp(s, RATE)))), (1.0, 3.0, 10.0, 20.0)),
+    "EWC, all anchors": Entry(ewc, (250.0, 500.0, 1000.0, 2000.0, 4000.0)),
+    "EWC, latest anchor": Entry(online_ewc, (1.0, 3.0, 6.0, 10.0, 20.0)),
+    "SI": Entry(lambda s: methods.consolidating(Method(continual.si(optax.adam(RATE), s, RATE))), (1.0, 2.0, 4.0, 8.0)),
     "MAS": Entry(
         lambda s: methods.consolidating(Method(adam(continual.mas(s, RATE))), methods.output_importance()),
-        (1.0, 3.0, 10.0, 20.0, 40.0),
+        (0.3, 1.0, 2.0, 4.0, 8.0),
     ),
     "A-GEM": Entry(
         lambda _: methods.remembering(
@@ -103,7 +106,7 @@ TABLE: dict[str, Entry] = {
             SHAPE.tasks,
         )
     ),
-    "GPM": Entry(gpm, (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)),
+    "GPM": Entry(gpm, (0.5, 0.6, 0.7, 0.75, 0.8, 0.9)),
     "O-LoRA": Entry(
         olora,
         (0.0, 0.1, 1.0, 10.0, 100.0),
@@ -111,16 +114,16 @@ TABLE: dict[str, Entry] = {
         lambda seed: projections.room(fresh(jax.random.key(seed)), COLUMNS),
         evaluate=demo.evaluate_adapter(BASE),
     ),
-    "LwF": Entry(lambda s: methods.distilling(Method(adam()), s), (0.03, 0.1, 0.3, 1.0, 3.0)),
+    "LwF": Entry(lambda s: methods.distilling(Method(adam()), s), (0.1, 0.3, 0.6, 1.0, 2.0)),
     "DER++, 3 %": Entry(
         lambda s: methods.dark(Method(adam()), replay.Reservoir(THREE), ROWS, (SHAPE.classes,), s, 1.0),
-        (0.03, 0.1, 0.3, 1.0),
+        (0.1, 0.3, 1.0, 3.0),
     ),
     "replay, 1 %": Entry(replayed(ONE)),
     "replay, 3 %": Entry(replayed(THREE)),
     "replay, 10 %": Entry(replayed(TEN)),
-    "replay, 1 %, with EWC": Entry(
-        lambda s: methods.rehearsing(ewc(s), replay.Reservoir(ONE), ROWS), (1.0, 3.0, 10.0, 20.0, 40.0)
+    "replay, 1 %, and EWC": Entry(
+        lambda s: methods.rehearsing(online_ewc(s), replay.Reservoir(ONE), ROWS), (0.3, 1.0, 3.0, 6.0, 10.0)
     ),
     "joint": Entry(lambda _: Method(adam()), tasks=demo.joined),
 }

@@ -42,9 +42,8 @@ class Given(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="program")
-def begun(frozen: Any, params: Any, given: Given, *, program: Program) -> State:
+def begun(params: Any, given: Given, *, program: Program) -> State:
     """The state before the first task, in memory of its own."""
-    del frozen
 
     def one(params: Any, given: Given) -> State:
         method = _method(program, given)

@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from seal_jax.continual import learning, task_stream
+from seal_jax.continual import learning, same_stream, task_stream
 from seal_jax.continual.method import MakeMethod, Method, Problem, State
 from seal_jax.continual.task_stream import Part, Settings, Task
 from seal_jax.runtime.distributed import host
-from seal_jax.runtime.files import read_json, to_plain, write_json
 from seal_jax.runtime.mesh import mesh_of, replicate, use
 
 if TYPE_CHECKING:
@@ -78,76 +77,83 @@ def run(
     Three programs are compiled for the whole stream, whose tasks share one shape (see `task_stream.parts`). Raises
     ValueError for tasks that do not, for arrays without the lanes' axis, and for checkpoints of another stream.
     """
-    lanes = None if seeds is None else len(seeds)
     used = [settings.seed] if seeds is None else list(seeds)
+    lanes = None if seeds is None else len(used)
     _check_lanes(lanes, params, hyper)
     parts = task_stream.parts(tasks, settings, lanes, used)
     batches = task_stream.importance_batches(parts, settings)
     static = problem._replace(frozen=())
     program = learning.Program(static, method, batches, settings.accumulate, lanes is not None)
     seed = jnp.asarray(used if lanes else used[0], jnp.int32)
-    mesh = mesh_of((problem.frozen, params))
-
-    def given(part: Part) -> learning.Given:
-        arrays = {"rows": part.rows, "order": part.order}
-        placed = jax.tree.map(jnp.asarray, arrays) if mesh is None else replicate(arrays, mesh)
-        return learning.Given(placed["rows"], placed["order"], hyper, seed)
-
-    with use(mesh):
-        clock = _Clock()
-        now = _start(problem.frozen, params, given(parts[0]), program, len(tasks), parts)
+    how = _How(
+        problem.frozen, program, mesh_of((problem.frozen, params)), hyper, seed, settings, checkpoints, on_progress
+    )
+    clock, now = _Clock(), _start(how, params, parts)
+    if checkpoints:
+        same = same_stream.can_go_on(checkpoints, same_stream.identity(tasks, parts, settings, used, hyper, label))
+        now = _restored(checkpoints, now) if same else now
+    if now.task == 0 and now.step == 0:
+        now = now._replace(baseline=_scores(now, evaluate, tasks, settings, -1))
+        clock.lap("evaluation")
+    before = sum(part.steps for part in parts[: int(now.task)]) + int(now.step)
+    if on_progress and before:
+        on_progress(before)
+    for index in range(int(now.task), len(tasks)):
+        now = _train(how, now, parts[index], clock)
+        now.matrix[..., index, :] = _scores(now, evaluate, tasks, settings, index)
+        now = now._replace(task=_number(index + 1), step=_number(0))
+        clock.lap("evaluation")
         if checkpoints:
-            found = _identity(tasks, parts, settings, used, hyper, label)
-            now = _resumed(checkpoints, found, now)
-        if now.task == 0 and now.step == 0:
-            now = now._replace(baseline=_scores(now, evaluate, tasks, settings, -1))
-            clock.lap("evaluation")
-        if on_progress and (before := sum(p.steps for p in parts[: int(now.task)]) + int(now.step)):
-            on_progress(before)
-        for index in range(int(now.task), len(tasks)):
-            data, numbers = given(parts[index]), _numbers(parts[index], index)
-            now = _train(problem.frozen, now, parts[index], data, numbers, program, settings, checkpoints, on_progress)
-            clock.lap("training")
-            state = learning.closed(problem.frozen, now.state, data, *numbers, program=program)
-            now = now._replace(state=jax.block_until_ready(state))
-            clock.lap("tasks' ends")
-            now.matrix[..., index, :] = _scores(now, evaluate, tasks, settings, index)
-            now = now._replace(task=_number(index + 1), step=_number(0))
-            clock.lap("evaluation")
-            if checkpoints:
-                checkpoints.save(sum(p.steps for p in parts[: index + 1]), now)
-                clock.lap("checkpoints")
+            checkpoints.save(sum(part.steps for part in parts[: index + 1]), now)
+            clock.lap("checkpoints")
     return Result(now.matrix, now.baseline, now.losses, clock.seconds, now.state)
 
 
-def _train(
-    frozen: Any,
-    now: _Progress,
-    part: Part,
-    data: learning.Given,
-    numbers: tuple[jax.Array, jax.Array],
-    program: learning.Program,
-    settings: Settings,
-    checkpoints: Checkpointer | None,
-    on_progress: Callable[[int], None] | None,
-) -> _Progress:
-    """The rest of a task, in segments."""
-    task, state = int(now.task), now.state
+class _How(NamedTuple):
+    """What all tasks of a run share."""
+
+    frozen: Any
+    program: learning.Program
+    mesh: Any
+    hyper: Any
+    seed: jax.Array
+    settings: Settings
+    checkpoints: Checkpointer | None
+    on_progress: Callable[[int], None] | None
+
+    def given(self, part: Part) -> learning.Given:
+        """A task's arrays where the programs want them."""
+        arrays = {"rows": part.rows, "order": part.order}
+        placed = jax.tree.map(jnp.asarray, arrays) if self.mesh is None else replicate(arrays, self.mesh)
+        return learning.Given(placed["rows"], placed["order"], self.hyper, self.seed)
+
+
+def _train(how: _How, now: _Progress, part: Part, clock: _Clock) -> _Progress:
+    """The rest of a task, in segments, and its end."""
+    task, state, data = int(now.task), now.state, how.given(part)
+    fixed, numbers = {"program": how.program}, (jnp.int32(part.count), jnp.int32(task))
     if not now.step:
-        state = learning.opened(frozen, state, data, *numbers, program=program)
+        with use(how.mesh):
+            state = learning.opened(how.frozen, state, data, *numbers, **fixed)
     losses = jnp.asarray(now.losses[..., task, :])
-    size = settings.every or part.steps
+    size = how.settings.every or part.steps
     for start in range(int(now.step), part.steps, size):
         stop = min(start + size, part.steps)
         bounds = jnp.int32(start), jnp.int32(stop)
-        state, losses = learning.trained(frozen, state, losses, data, bounds, numbers[1], program=program)
+        with use(how.mesh):
+            state, losses = learning.trained(how.frozen, state, losses, data, bounds, numbers[1], **fixed)
         now.losses[..., task, :] = host(losses)
         now = now._replace(state=state, step=_number(stop))
-        if checkpoints and stop < part.steps:
-            checkpoints.save(_position(now), now)
-        if on_progress:
-            on_progress(stop - start)
-    return now._replace(state=state)
+        if how.checkpoints and stop < part.steps:
+            how.checkpoints.save(_position(now), now)
+        if how.on_progress:
+            how.on_progress(stop - start)
+    clock.lap("training")
+    with use(how.mesh):
+        state = learning.closed(how.frozen, state, data, *numbers, **fixed)
+    now = now._replace(state=jax.block_until_ready(state))
+    clock.lap("tasks' ends")
+    return now
 
 
 def _position(now: _Progress) -> int:
@@ -156,12 +162,10 @@ def _position(now: _Progress) -> int:
     return int(done[: int(now.task)].sum()) + int(now.step)
 
 
-def _start(
-    frozen: Any, params: Any, data: learning.Given, program: learning.Program, count: int, parts: Sequence[Part]
-) -> _Progress:
-    state = learning.begun(frozen, params, data, program=program)
-    lead = np.shape(data.seed)
-    steps = max(part.steps for part in parts)
+def _start(how: _How, params: Any, parts: Sequence[Part]) -> _Progress:
+    with use(how.mesh):
+        state = learning.begun(params, how.given(parts[0]), program=how.program)
+    lead, count, steps = np.shape(how.seed), len(parts), max(part.steps for part in parts)
     empty = lambda *shape: np.full((*lead, *shape), np.nan)  # noqa: E731
     losses = empty(count, steps).astype(np.float32)
     return _Progress(state, empty(count, count), empty(count), losses, _number(0), _number(0))
@@ -169,10 +173,6 @@ def _start(
 
 def _number(value: int) -> np.ndarray:
     return np.asarray(value, np.int32)
-
-
-def _numbers(part: Part, index: int) -> tuple[jax.Array, jax.Array]:
-    return jnp.int32(part.count), jnp.int32(index)
 
 
 def _scores(now: _Progress, evaluate: Evaluate, tasks: Sequence[Task], settings: Settings, after: int) -> np.ndarray:
@@ -188,41 +188,12 @@ def _scores(now: _Progress, evaluate: Evaluate, tasks: Sequence[Task], settings:
     return scores
 
 
-def _identity(
-    tasks: Sequence[Task], parts: Sequence[Part], settings: Settings, seeds: Sequence[int], hyper: Any, label: Any
-) -> dict[str, Any]:
-    """What must be the same for a run to go on, as plain data. Task i is under the name "task i"."""
-    streams = {f"task {i + 1}": task for i, task in enumerate(task_stream.fingerprint(tasks, parts))}
-    keep = ("batch_size", "epochs", "importance_rows", "evaluate")
-    plain = {name: getattr(settings, name) for name in keep}
-    return to_plain({**streams, **plain, "seeds": list(seeds), "hyper": jax.tree.leaves(hyper), "label": label})
-
-
-def _resumed(checkpoints: Checkpointer, identity: dict[str, Any], start: _Progress) -> _Progress:
-    path = checkpoints.folder / "stream.json"
-    if checkpoints.steps():
-        held = read_json(path) if path.exists() else {}
-        changed = [name for name in {**held, **identity} if held.get(name) != identity.get(name)]
-        if changed:
-            words = "; ".join(f"{n}: {_short(held.get(n))} there, {_short(identity.get(n))} now" for n in changed[:3])
-            raise ValueError(
-                f"{checkpoints.folder} holds checkpoints of another stream ({words}): give another folder, or delete it"
-            )
-        found = checkpoints.restore_latest(start)
-        # Copied, since the scores are written into it.
-        return start if found is None else found[1]._replace(**{k: np.array(getattr(found[1], k)) for k in WRITTEN})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, identity)
-    return start
-
-
-WRITTEN = ("matrix", "baseline", "losses")
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, dict) and "name" in value:
-        return f"{value['name']!r} of {value['rows']} rows, hash {value['sha256'][:8]}"
-    return "nothing" if value is None else repr(value)
+def _restored(checkpoints: Checkpointer, start: _Progress) -> _Progress:
+    found = checkpoints.restore_latest(start)
+    if found is None:
+        return start
+    written = ("matrix", "baseline", "losses")  # copied, since scores and losses are written into them
+    return found[1]._replace(**{name: np.array(getattr(found[1], name)) for name in written})
 
 
 def _check_lanes(lanes: int | None, params: Any, hyper: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -87,24 +86,6 @@ def importance_batches(parts_: Sequence[Part], settings: Settings) -> int:
     most = settings.importance_rows
     counts = [part.count if most is None else min(part.count, most) for part in parts_]
     return min(max(1, min(counts) // settings.batch_size), *(part.steps for part in parts_))
-
-
-def fingerprint(tasks: Sequence[Task], parts_: Sequence[Part]) -> list[dict[str, Any]]:
-    """What tells this stream from another: name, size and a hash of the training data of each task, in order."""
-
-    def digest(part: Part) -> str:
-        found = hashlib.sha256()
-        for name in sorted(part.rows):
-            x = np.ascontiguousarray(part.rows[name])
-            found.update(f"{name} {x.dtype} {x.shape}".encode())
-            found.update(x.tobytes())
-        found.update(np.ascontiguousarray(part.order).tobytes())
-        return found.hexdigest()
-
-    return [
-        {"name": task.name, "rows": part.count, "steps": part.steps, "sha256": digest(part)}
-        for task, part in zip(tasks, parts_)
-    ]
 
 
 def _order(count: int, taken: int, steps: int, batch: int, counter: tuple[int, int]) -> np.ndarray:

@@ -16,7 +16,7 @@ def notebook(request):
 
 
 def test_there_are_some():
-    assert [path.name for path in NOTEBOOKS] == ["rain.ipynb", "seal.ipynb", "transformer2.ipynb"]
+    assert [path.name for path in NOTEBOOKS] == ["continual.ipynb", "rain.ipynb", "seal.ipynb", "transformer2.ipynb"]
 
 
 def test_kept_without_outputs(notebook):
