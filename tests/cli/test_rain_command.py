@@ -1,6 +1,7 @@
 """`seal-jax rain` on the dialogue world: its files against the function it calls, stopped and resumed, refused."""
 
 import dataclasses
+import html
 import json
 
 import jax
@@ -81,7 +82,7 @@ def test_the_files_have_what_the_search_gives(done, prompts):
 def test_a_page_of_each_tree(done):
     for row in lines(done):
         shown = (done / "trees" / f"{row['id']:05}.html").read_text()
-        assert row["text"].strip() in shown
+        assert html.escape(row["text"].strip()) in shown
         assert f"{row['commits']} commit" in shown
 
 
@@ -119,6 +120,7 @@ def test_stopped_and_gone_on_with(arguments, done, tmp_path, monkeypatch, capsys
             del result[name]
     assert ours == theirs
     asked.clear()
+    capsys.readouterr()
     assert main([*arguments, "--out", str(out), "--json"]) == 0
     assert asked == []
     assert json.loads(capsys.readouterr().out)["prompts"] == 5
