@@ -54,10 +54,13 @@ def summary(problems: Sequence[Problem], found: Runs) -> dict[str, Any]:
 
 
 def _scores(good: Mapping[str, np.ndarray], name: str, where: np.ndarray) -> dict[str, Any]:
-    """Mean over seeds and prompts, its standard error over prompts, by seed, and paired differences."""
-    mine = good[name][:, where].mean(axis=0)
+    """Mean over seeds and prompts, its standard error over prompts, by seed, and paired differences.
+
+    A method with fewer seeds is compared with those seeds of the others.
+    """
+    mine, seeds = good[name][:, where].mean(axis=0), len(good[name])
     differences = {
-        other: _mean(mine - good[other][:, where].mean(axis=0))
+        other: _mean(mine - good[other][:seeds, where].mean(axis=0))
         for other in ("greedy", "best_of", "best_of_soft", "best_of_more_soft", "rain")
         if other in good and other != name
     }
@@ -139,8 +142,11 @@ def draw(path: pathlib.Path, result: Mapping[str, Any]) -> None:
         x, (y, error) = result["costs"][name]["all"]["tokens_per_token"], result["methods"][name]["all"]["good"]
         costs.errorbar(x, 100 * y, 100 * error, fmt="o", color=colour, markersize=5)
         if not name.startswith(("no_", "none", "paper")):
-            costs.annotate(NAMES[name], (x, 100 * y), textcoords="offset points", xytext=(7, 4), fontsize=8)
+            left = name in ("rain", "best_of", "best_of_soft")
+            where = {"xytext": (-7, 3) if left else (7, -3), "ha": "right" if left else "left"}
+            costs.annotate(NAMES[name], (x, 100 * y), textcoords="offset points", fontsize=8, **where)
     costs.set_xscale("log")
+    costs.set_xlim(1, 2000)
     costs.set_xlabel("tokens processed for each generated token")
     costs.set_ylabel("good answers (%), all questions")
     for panel in (bars, costs):
