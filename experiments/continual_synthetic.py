@@ -1,10 +1,11 @@
-"""Sixteen ways not to forget, on a stream of five permutations of one small classification problem.
+"""Eighteen ways to learn a stream of five permutations of one small classification problem.
 
-Claim     EWC, SI and MAS keep 9 points more than plain training does, replay of 10 % of the stream 22
+Claim     online EWC, SI and MAS end 9 points or more above plain training, a replayed reservoir of 10 % 22 or more
 Command   python -m experiments.continual_synthetic --out runs/continual_synthetic
 Hardware  two CPU cores, at most 15 minutes; resumes from --out when run again
-Expected  overall performance (%): TO FILL
-Last run  TO FILL
+Expected  on all tasks at the end (%): naive 47, MAS 58, EWC (latest anchor) 59, SI 59, replay of 1, 3, 10 % 59, 67, 79,
+          DER++ with 3 % 78, joint 90
+Last run  2026-11-21, 195 s with other work on the machine; tables in docs/continual.md
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def _method(run: Run, name: str, entry: Entry, args: Arguments) -> dict[str, Any
         seeds = range(1000, 1000 + args.tuning_seeds)
         tuned = run.stage(f"tune/{stage}", lambda: _scores(entry, seeds, entry.grid, args.epochs))
         best = max(entry.grid, key=lambda strength: tuned[f"{strength:g}"]["op"])
-    matrices = run.stage(f"test/{stage}", lambda: _matrices(entry, range(args.seeds), best, args.epochs).tolist())
+    tested = range(args.seeds), [best] * args.seeds
+    matrices = run.stage(f"test/{stage}", lambda: _lanes(entry, *tested, args.epochs).tolist())
     each = [metrics.from_matrix(m) for m in matrices]
     estimates = {c: _estimate([100 * (e[c] if np.isfinite(e[c]) else 0.0) for e in each]) for c in COLUMNS}
     return {**estimates, "strength": best, "grid": tuned, "matrices": matrices}
@@ -78,10 +80,6 @@ def _scores(entry: Entry, seeds: Sequence[int], grid: Sequence[float], epochs: i
     by_strength = matrices.reshape(len(grid), len(seeds), *matrices.shape[1:])
     figures = [[metrics.from_matrix(m) for m in of] for of in by_strength]
     return {f"{s:g}": {c: 100 * float(np.mean([f[c] for f in of])) for c in COLUMNS} for s, of in zip(grid, figures)}
-
-
-def _matrices(entry: Entry, seeds: Sequence[int], strength: float, epochs: int) -> np.ndarray:
-    return _lanes(entry, list(seeds), [strength] * len(seeds), epochs)
 
 
 def _lanes(entry: Entry, seeds: Sequence[int], strengths: Sequence[float], epochs: int) -> np.ndarray:
