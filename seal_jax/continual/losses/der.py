@@ -53,8 +53,8 @@ class DerLoss(NamedTuple):
     """NLL of current rows + alpha * distance of rows with logits + beta * NLL of rows with labels, means over targets.
 
     beta=0 is DER; DER++ draws its rows with labels apart from those with logits. distance: "mse" (published), or "kl"
-    of the renormalised top k, which no shift of the logits changes. remat, chunk: as in `training.causal_lm`.
-    Equal settings are equal objects.
+    of the renormalised top k, which no shift of the logits changes. Under `accumulate` the means are those of a part,
+    so give each part rows of every role. remat, chunk: as in `training.causal_lm`. Equal settings are equal objects.
     """
 
     alpha: float = 0.3
