@@ -57,7 +57,7 @@ class Run(RunOptions):
     """Most tokens of a prompt; a longer one loses its middle."""
     max_answer: int = 64
     """Most tokens of an answer."""
-    rows: int = 64
+    score_rows: int = 64
     """Sequences at once when scoring."""
     strategy: UnprefixedStrategy = STRATEGY
 
@@ -65,11 +65,15 @@ class Run(RunOptions):
         """As `RunOptions.check`."""
         super().check()
         at_least(0, train=self.train, test=self.test)
-        at_least(1, epochs=self.epochs, batch_size=self.batch_size, accumulate=self.accumulate, rows=self.rows)
+        at_least(
+            1, epochs=self.epochs, batch_size=self.batch_size, accumulate=self.accumulate, score_rows=self.score_rows
+        )
         at_least(1, importance_rows=self.importance_rows)
         at_least(2, max_prompt=self.max_prompt, max_answer=self.max_answer)
         if self.accumulate > 1 and self.batch_size % self.accumulate:
             raise ValueError(f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}")
+        if self.accumulate > 1 and self.strategy.strategy == "der":
+            raise ValueError(f"--accumulate {self.accumulate}: der averages over the whole step; use 1")
 
     def __call__(self) -> Report:
         """Load, learn, score, write result.json, the figure and the adapter."""
@@ -123,7 +127,7 @@ def _streamed(command: Run, run: RunDirectory, model: Model, tasks: list[Task]) 
         importance_rows=command.importance_rows,
         accumulate=command.accumulate,
     )
-    scoring: Any = {"how": command.scoring, "rows": command.rows, "max_new_tokens": command.max_answer}
+    scoring: Any = {"how": command.scoring, "rows": command.score_rows, "max_new_tokens": command.max_answer}
     return stream_study.study(run, model, tasks, command.strategy, settings, scoring)
 
 

@@ -12,7 +12,7 @@ import optax
 
 from seal_jax import adapters
 from seal_jax.adapters import Adapter
-from seal_jax.continual import language, losses, methods, projections, replay
+from seal_jax.continual import language, language_dark, losses, methods, projections, replay
 from seal_jax.continual.merge import flattened
 from seal_jax.continual.method import Method, Problem
 from seal_jax.continual.projections.agem import agem
@@ -25,12 +25,12 @@ from seal_jax.continual.regularizers.online_ewc import online_ewc
 from seal_jax.continual.regularizers.rec_adam import rec_adam
 from seal_jax.continual.regularizers.si import si
 from seal_jax.continual.task_stream import Task
-from seal_jax.models import Model, sizes
+from seal_jax.models import Config, Model, sizes
 from seal_jax.training import Hyper, adamw, constant_schedule, lm_loss
 
 Name = Literal[
     "naive", "replay", "ewc", "online_ewc", "mas", "si", "l2_sp", "rec_adam", "agem", "gem", "olora", "stack", "lwf",
-    "joint",
+    "der", "joint",
 ]  # fmt: skip
 STRENGTHS: dict[str, float] = {
     "ewc": 10.0,
@@ -42,11 +42,14 @@ STRENGTHS: dict[str, float] = {
     "gem": 0.5,
     "olora": 1.0,
     "lwf": 1.0,
+    "der": 0.3,
 }
 """Strengths to begin with; the best one depends on the stream and is to be searched for on its validation examples."""
-REMEMBERING = ("replay", "agem", "gem")
+REMEMBERING = ("replay", "agem", "gem", "der")
 MEMORY = 0.03
 """Share of the stream's examples that those keep unless told otherwise."""
+LOGITS = 32
+"""The largest logits of a token that der stores."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +59,14 @@ class Strategy:
     strategy: Name = "replay"
     """naive: one task after the other; replay: with rows of earlier tasks; ewc to rec_adam: pulled to what was learned;
     agem, gem: gradients projected; olora, stack: a new adapter for each task, orthogonal to the earlier ones or not;
-    lwf: close to the earlier predictions; joint: all tasks at once, the bound."""
+    lwf: close to the earlier predictions; der: replay that keeps to earlier logits as well (DER++); joint: all tasks at
+    once, the bound."""
     strength: float | None = None
     """Lambda of the pulls, for importances of mean 1; the margin of gem, the penalty of olora, the weight of lwf. By
     default one to begin with, which is not tuned for any stream."""
     memory: float | None = None
-    """Share of the stream's examples kept in a reservoir; by default 0.03 for replay, agem and gem, else 0. Above 0 the
-    other strategies replay as well."""
+    """Share of the stream's examples kept in a reservoir, by default 0.03 for replay, agem, gem and der, else 0. Above
+    0 the other strategies replay as well."""
     memory_rows: int | None = None
     """Rows of a step from the memory, beside the new ones; by default as many as those."""
     gamma: float = 1.0
@@ -126,7 +130,7 @@ def prepare(plan: Strategy, model: Model, tasks: Sequence[Task], batch_size: int
     fresh = functools.partial(_fresh, plan, sizes.abstract_params(model.config))
     start, loss = fresh(jax.random.key(seed)), lm_loss(remat=plan.remat)
     problem = language.problem(model.params, model.config, loss)
-    method = _optimized(plan, model, len(tasks))
+    method = _optimized(plan, model.config, len(tasks))
     finished: Callable[[Any], Adapter] = lambda adapter: adapter  # noqa: E731
     if plan.strategy in ("olora", "stack"):
         start = projections.room(start, plan.rank * max(len(tasks) - 1, 1))
@@ -136,14 +140,16 @@ def prepare(plan: Strategy, model: Model, tasks: Sequence[Task], batch_size: int
         taught = losses.LwfLoss(plan.force, remat=plan.remat)
         problem = language.problem(model.params, model.config, taught, attach_fn=losses.attach_taught)
         start, method, finished = losses.teach(start), language.teaching(method), losses.untaught
-    return Prepared(problem, _remembering(plan, method, tasks, batch_size, seed), start, finished)
+    if plan.strategy == "der":
+        problem = language.problem(model.params, model.config, losses.der_loss(plan.force, remat=plan.remat))
+    return Prepared(problem, _remembering(plan, method, model.config, tasks, batch_size, seed), start, finished)
 
 
 def _fresh(plan: Strategy, shapes: Any, key: jax.Array) -> Adapter:
     return adapters.lora.init(key, shapes, plan.rank, plan.alpha, plan.targets)
 
 
-def _optimized(plan: Strategy, model: Model, tasks: int) -> Method:
+def _optimized(plan: Strategy, config: Config, tasks: int) -> Method:
     """The optimizer with the regularizer or projection of the strategy, and what feeds it at tasks' ends."""
     rate, force = plan.learning_rate, plan.force
     base = adamw(Hyper(rate, 0, weight_decay=plan.weight_decay, clip=plan.clip), constant_schedule)
@@ -164,10 +170,12 @@ def _optimized(plan: Strategy, model: Model, tasks: int) -> Method:
         "mas": language.output_importance,
     }
     measure = importances.get(plan.strategy)
-    return methods.consolidating(method, measure(model.config) if measure else None, plan.gamma)
+    return methods.consolidating(method, measure(config) if measure else None, plan.gamma)
 
 
-def _remembering(plan: Strategy, method: Method, tasks: Sequence[Task], batch_size: int, seed: int) -> Method:
+def _remembering(
+    plan: Strategy, method: Method, config: Config, tasks: Sequence[Task], batch_size: int, seed: int
+) -> Method:
     """The method with a memory of the stream, where it has one."""
     stream = sum(len(task.train["tokens"]) for task in tasks)
     size, rows = round(plan.kept * stream), plan.memory_rows or batch_size
@@ -175,6 +183,9 @@ def _remembering(plan: Strategy, method: Method, tasks: Sequence[Task], batch_si
         return methods.remembering(method, replay.Reservoir(max(size, 1)), rows, seed=seed)
     if plan.strategy == "gem":
         return methods.remembering(method, replay.Ring(max(size, len(tasks)), len(tasks)), rows, len(tasks), seed)
+    if plan.strategy == "der":
+        logits = min(LOGITS, config.vocab_size)
+        return language_dark.dark_language(method, config, replay.Reservoir(max(size, 1)), rows, logits, seed=seed)
     if plan.strategy == "joint" or not plan.kept:
         return method
     return methods.rehearsing(method, replay.Reservoir(max(size, 1)), rows, seed=seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -47,7 +48,7 @@ def study(
             evaluate,
             settings,
             checkpoints=Checkpointer(run.checkpoints / "stream", keep=1),
-            label=plan,
+            label=dataclasses.replace(plan, remat=False),  # which changes no number
             on_progress=advance,
         )
     adapter = prepared.finished(found.state.params)

@@ -33,7 +33,7 @@ def stream():
 @pytest.fixture(scope="module")
 def learned(model, stream):
     def learn(name, **settings):
-        plan = Strategy(strategy=name, rank=2, targets=("all",), learning_rate=1e-2, **settings)
+        plan = Strategy(strategy=name, rank=2, targets=("q_proj", "v_proj"), learning_rate=1e-2, **settings)
         tasks = [joined(stream)] if name == "joint" else stream
         prepared = prepare(plan, model, tasks, SETTINGS.batch_size)
         found = run(prepared.problem, prepared.method, prepared.start, tasks, lambda *_: 0.0, SETTINGS)
@@ -57,8 +57,8 @@ def test_strategy(name, model, learned, naive):
     assert np.isfinite(found.losses).all()
     if name in SAME_FIRST:
         np.testing.assert_allclose(found.losses[0], naive.losses[0], rtol=1e-4)
-    if name != "naive":
-        assert np.abs(found.losses[-1] - naive.losses[-1, : found.losses.shape[1]]).max() > 1e-5 or name == "joint"
+    if name not in ("naive", "joint"):
+        assert np.abs(found.losses[-1] - naive.losses[-1]).max() > 1e-5
     assert {frozenset(entry) for entry in adapter.values()} == {frozenset({"a", "b", "scale"})}
     jax.eval_shape(adapters.attach, model.params, adapter)
 

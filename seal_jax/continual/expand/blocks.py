@@ -26,9 +26,9 @@ def expand_blocks(params: Params, config: Config, groups: int, copies: int = 1) 
     """The model with `copies` new layers after each of `groups` equal groups of consecutive layers.
 
     A new layer is a copy of the last one of its group whose outputs of attention and of the MLP are zero, so the grown
-    model computes what the model did, bit for bit, and the zeros have gradients. Any family of `models`; a config.json
-    says so by its number of layers (and their attention windows, of which it cannot always express any order: then
-    `save_pretrained` says so). LLaMA Pro grew 32 layers in 8 groups to 40.
+    model computes what the model did, unrolled to the last bit, and the zeros have gradients. Any family of `models`.
+    Of attention windows a config.json cannot express any order; `save_pretrained` says so where it cannot. LLaMA Pro
+    grew 32 layers in 8 groups to 40.
     Raises ValueError unless groups divide the layers.
     """
     if groups < 1 or config.num_layers % groups:
