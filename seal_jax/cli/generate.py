@@ -45,8 +45,9 @@ class Command:
     model: str
     """A local directory in the Hugging Face layout, or a hub name."""
     prompts: pathlib.Path | None = None
-    """A file of prompts: one a line, or with the ending .jsonl one {"prompt": "text"} or {"messages": [...]} a line,
-    which may name an "adapter" of its own: a directory, relative to the file's, or null for none."""
+    """A file of prompts: one a line, or with the ending .jsonl or .json objects {"prompt": "text"} or
+    {"messages": [...]}, which may name an "adapter" of its own: a directory, relative to the
+    file's, or null for none."""
     prompt: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A prompt, and the flag may be given again; with --prompts these come first."""
     chat: bool = False

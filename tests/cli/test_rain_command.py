@@ -3,6 +3,8 @@
 import dataclasses
 import html
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import pytest
@@ -124,6 +126,7 @@ def test_stopped_and_gone_on_with(arguments, done, tmp_path, monkeypatch, capsys
     assert main([*arguments, "--out", str(out), "--json"]) == 0
     assert asked == []
     assert json.loads(capsys.readouterr().out)["prompts"] == 5
+    assert main([*arguments, "--out", str(out), "--slots", "1", "--group", "1"]) == 0, "no other run for that"
 
 
 def test_another_run_is_not_written_over(arguments, done, tmp_path, prompts, capsys):
@@ -164,6 +167,21 @@ def test_every_setting_of_a_search_has_its_flag():
     assert names == {*SHARED, *OFF.values()}
     given = {field.name for field in dataclasses.fields(Searching)}
     assert given == {*SHARED, *OFF, "preset", "released"}
+
+
+def test_how_a_judge_is_asked_for(monkeypatch):
+    seen = []
+    monkeypatch.setattr(rain.judges, "sentiment", lambda *given, **how: seen.append((*given, how)))
+    model: Any = SimpleNamespace(params="params", config="config", tokenizer="tokenizer")
+    usual = {"out": "o", "model": "m", "asking": None}
+    judging = command.Judging(votes="soft", negate=True, judge_shots=2, judge_chat=True)
+    command._judge(command.Command(**usual, searching=Searching(preset="sentiment")), model)
+    command._judge(command.Command(**usual, judging=judging), model)
+    base = ("params", "config", "tokenizer")
+    assert seen == [
+        (*base, "sentiment", {"positive": True, "hard": True, "shots": None, "chat": False}),
+        (*base, "harmless", {"positive": False, "hard": False, "shots": 2, "chat": True}),
+    ]
 
 
 @pytest.mark.parametrize("name", list(rain.PRESETS))

@@ -1,10 +1,11 @@
 """The page of explored trees: what it says, that nothing in it is markup, its size, and unfolding it in a browser."""
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import browser
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from spelling import Spelling
@@ -43,7 +44,8 @@ def tree_of(root, start=0):
     """One tree as the search hands it over."""
     settings = Settings(max_children=6, candidates=4, nodes=2 * count(root) + 2, set_lengths=(3,))
     empty = trees.init(settings, jax.random.split(jax.random.key(0), 1), 2)
-    made = trees.Tree(*(np.array(x[0]) for x in empty._replace(key=np.zeros((1, 1)), start=np.array([start]))))
+    arrays: list[Any] = [np.array(x[0]) for x in empty._replace(key=jnp.zeros((1, 1)), start=jnp.array([start]))]
+    made = trees.Tree(*arrays)
     free = iter(range(count(root)))
 
     def put(node, parent, slot):
