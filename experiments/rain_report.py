@@ -140,7 +140,7 @@ def draw(path: pathlib.Path, result: Mapping[str, Any]) -> None:
     for name in names:
         colour = "#b04a4a" if name == "rain" else "#2f6fb0" if name.startswith("best") else "#6b7480"
         x, (y, error) = result["costs"][name]["all"]["tokens_per_token"], result["methods"][name]["all"]["good"]
-        costs.errorbar(x, 100 * y, 100 * error, fmt="o", color=colour, markersize=5)
+        costs.errorbar(x, 100 * y, 100 * error, fmt="o", color=colour, markersize=5, zorder=3 if name == "rain" else 2)
         if not name.startswith(("no_", "none", "paper")):
             left = name in ("rain", "best_of", "best_of_soft")
             where = {"xytext": (-7, 3) if left else (7, -3), "ha": "right" if left else "left"}
