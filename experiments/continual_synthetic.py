@@ -1,4 +1,4 @@
-"""Eighteen ways to learn a stream of five permutations of one small classification problem.
+"""Nineteen ways to learn a stream of five permutations of one small classification problem.
 
 Claim     online EWC, SI and MAS end 9 points or more above plain training, a replayed reservoir of 10 % 22 or more
 Command   python -m experiments.continual_synthetic --out runs/continual_synthetic
@@ -50,11 +50,11 @@ def main(args: Arguments) -> dict[str, Any]:
         found = {name: _method(run, name, TABLE[name], args) for name in args.only}
         texts = {name: {c: _text(f[c]) for c in COLUMNS} for name, f in found.items()}
         rows = [{"method": name, **text, "strength": found[name]["strength"]} for name, text in texts.items()]
-        result = {"methods": found, "seconds": run.seconds, "total_seconds": sum(run.seconds.values())}
-        shown = {name: {c: f[c] for c in COLUMNS} for name, f in found.items()}
-        method_plots.kept_and_learned(args.out / "methods.png", shown, "Five permuted tasks, one head")
+        total = sum(run.seconds.values())
+        result = run.finish({"methods": found, "seconds": run.seconds, "total_seconds": total})
+        method_plots.kept_and_learned(args.out / "methods.png", found, "Five permuted tasks, one head")
         title = f"{args.seeds} streams of {SHAPE.tasks} tasks; percent, mean and standard error over streams"
-        show(Report(run.finish(result), rows, title), args.json)
+        show(Report(result, rows, title), args.json)
     return result
 
 
@@ -84,9 +84,9 @@ def _scores(entry: Entry, seeds: Sequence[int], grid: Sequence[float], epochs: i
 
 def _lanes(entry: Entry, seeds: Sequence[int], strengths: Sequence[float], epochs: int) -> np.ndarray:
     tasks = entry.tasks(demo.tasks(seeds, SHAPE))
-    settings = Settings(batch_size=ROWS, epochs=epochs)
-    hyper, start = jnp.asarray(strengths, jnp.float32), starts(entry, seeds)
-    return learn(entry.problem, entry.make, start, tasks, entry.evaluate, settings, hyper=hyper, seeds=seeds).matrix
+    given = (entry.problem, entry.make, starts(entry, seeds), tasks, entry.evaluate)
+    hyper, settings = jnp.asarray(strengths, jnp.float32), Settings(batch_size=ROWS, epochs=epochs)
+    return learn(*given, settings, hyper=hyper, seeds=seeds).matrix
 
 
 def _estimate(values: Sequence[float]) -> dict[str, float]:

@@ -74,7 +74,7 @@ def run(
     data that names the method and its settings; a folder whose stream, settings or label are others is refused.
     on_progress: called with the steps done since the last call.
 
-    Three programs are compiled for the whole stream, whose tasks share one shape (see `task_stream.parts`). Raises
+    One training program is compiled for the stream, whose tasks share one shape (see `task_stream.parts`). Raises
     ValueError for tasks that do not, for arrays without the lanes' axis, and for checkpoints of another stream.
     """
     used = [settings.seed] if seeds is None else list(seeds)

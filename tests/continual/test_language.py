@@ -10,20 +10,22 @@ import pytest
 
 from seal_jax import adapters, continual, models, training
 from seal_jax.continual import language, losses, methods, projections, replay, task_stream
+from seal_jax.continual.language_dark import dark_language
 from seal_jax.continual.method import Method
 from seal_jax.continual.run import run
 from seal_jax.continual.task_stream import Settings, Task
 from seal_jax.runtime import mesh
 
 CONFIG = models.Config("llama", 61, 32, 48, 2, 4, 2, 8, 128)
-RATE, PAIRS, TASKS = 2e-2, 8, 3
-SETTINGS = Settings(batch_size=4, epochs=50)
-LORA = {"rank": 8, "alpha": 16, "targets": ("attention", "mlp")}
+RATE, PAIRS, TASKS = 3e-3, 8, 3
+SETTINGS = Settings(batch_size=4, epochs=40)
+LORA = {"rank": 8, "alpha": 16, "targets": ("all",)}
 
 
 @pytest.fixture(scope="module")
 def params():
-    return models.init(jax.random.key(0), CONFIG)
+    """Random weights, large enough for the model to tell tokens apart."""
+    return jax.tree.map(lambda x: 5 * x if x.ndim > 1 else x, models.init(jax.random.key(0), CONFIG))
 
 
 def tasks_of(conflict):
@@ -121,6 +123,21 @@ def test_lwf_keeps_to_the_adapter_of_before(params, adapter, stream, known):
     assert np.diagonal(found.matrix).mean() > 0.5
     teacher = jax.tree.leaves({path: entry["teacher"] for path, entry in found.state.params.items()})
     assert any(np.abs(x).max() > 0 for x in teacher)
+
+
+def test_der_keeps_logits_of_the_end_of_a_task(params, adapter, stream, known, naive):
+    problem = language.problem(params, CONFIG, losses.der_loss(0.3, 1.0))
+    method = dark_language(Method(adam()), CONFIG, replay.Reservoir(PAIRS * TASKS), rows=4, k=8)
+    found = run(problem, method, adapter, stream, known, SETTINGS)
+    np.testing.assert_allclose(found.losses[0], naive.losses[0], rtol=1e-4, atol=1e-5)
+    assert found.matrix[-1].mean() > naive.matrix[-1].mean() + 0.2
+    memory = found.state.memory["dark"]
+    last = np.flatnonzero(np.asarray(memory.task) == TASKS - 1)
+    rows = {name: memory.items[name][last] for name in ("tokens", "mask")}
+    ids, kept = losses.top_logits(adapters.attach(params, found.state.params), CONFIG, rows, 8)
+    np.testing.assert_array_equal(memory.items["topk_ids"][last], ids)
+    np.testing.assert_allclose(memory.items["topk_logits"][last], kept, atol=1e-4)
+    assert not np.allclose(memory.items["topk_logits"][0], 0.0)
 
 
 def test_a_stack_of_adapters(params, stream, known):
