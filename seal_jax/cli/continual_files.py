@@ -156,9 +156,9 @@ def by_task_lines(tasks: Sequence[str], by_task: dict[str, list[float | None]]) 
     lost = by_task["forgetting_last"]
     rows = zip(tasks, by_task["learned"], by_task["final"], strict=True)
     lines = [f"{task:{width}}  learned {_shown(learned)}, in the end {_shown(final)}" for task, learned, final in rows]
-    known = [k for k, value in enumerate(lost) if value is not None]
+    known = [k for k, value in enumerate(lost) if value is not None and value > 0]
     worst = max(known, key=lambda k: lost[k] or 0.0, default=None)
-    return [*lines, *([] if worst is None else [f"forgot most: {tasks[worst]}, {_shown(lost[worst])}"])]
+    return [*lines, "nothing was forgotten" if worst is None else f"forgot most: {tasks[worst]}, {_shown(lost[worst])}"]
 
 
 def _shown(value: float | None) -> str:

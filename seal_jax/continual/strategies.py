@@ -33,16 +33,16 @@ Name = Literal[
     "der", "joint",
 ]  # fmt: skip
 STRENGTHS: dict[str, float] = {
-    "ewc": 10.0,
-    "online_ewc": 10.0,
-    "mas": 5.0,
-    "si": 20.0,
+    "ewc": 6.0,
+    "online_ewc": 6.0,
+    "mas": 2.0,
+    "si": 4.0,
     "l2_sp": 10.0,
     "rec_adam": 5000.0,
     "gem": 0.5,
     "olora": 1.0,
     "lwf": 1.0,
-    "der": 0.3,
+    "der": 1.0,
 }
 """Strengths to begin with; the best one depends on the stream and is to be searched for on its validation examples."""
 REMEMBERING = ("replay", "agem", "gem", "der")

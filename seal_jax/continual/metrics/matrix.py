@@ -11,6 +11,12 @@ from numpy.typing import ArrayLike
 
 from seal_jax.evaluation import matrix
 
+FIGURES = (
+    *("op", "la", "aaa", "bwt", "bwt_lower", "forgetting", "forgetting_max_all", "forgetting_last"),
+    *("fwt", "fwt_upper", "fwt_vs_single", "intransigence"),
+)
+"""The names of the figures, in the order they are shown in."""
+
 
 def from_matrix(
     scores: ArrayLike | Sequence[Sequence[float]],
@@ -50,7 +56,7 @@ def from_matrix(
         found["fwt_upper"] = matrix.known_mean(r[np.triu_indices(count, 1)])
     if joint is not None:
         found["intransigence"] = matrix.known_mean(vectors["joint"] - np.diagonal(r))
-    return found
+    return {name: found[name] for name in FIGURES if name in found}
 
 
 def curve(scores: ArrayLike | Sequence[Sequence[float]]) -> np.ndarray:
