@@ -29,7 +29,7 @@ from seal_jax.runtime.manifest import DamagedCheckpointError
 
 FIGURES = (
     *("accuracy.png", "matrix.png", "gain_by_age.png"),
-    *("learning_curves.png", "scale_vectors.png", "mixing_weights.png"),
+    *("learning_curves.png", "scale_vectors.png", "mixing_weights.png", "rain.png"),
 )
 LINES = ("metrics.jsonl", "texts.jsonl")
 OWN = (
