@@ -6,9 +6,9 @@ Claim     a model that answers provoking questions badly answers them well when 
 Command   python -m experiments.rain --out runs/rain
           python -m experiments.rain --prompts 45 --dev 45 --seeds 0 --out runs/rain_short
 Hardware  two CPU cores; resumes from --out when run again
-Expected  good answers in %: greedy 55.6, RAIN 87.4 (paired difference 31.9 +- 2.5), best of N 61.9, with soft votes 78.6;
-          without similarity 87.2, without widening 87.6, with c = 0 51.9
-Last run  2026-11-21, 44 minutes in stages with other work on both cores; docs/rain.md
+Expected  good answers in %: greedy 55.6, RAIN 87.4 (paired difference 31.9 +- 2.5), best of N 61.9, with soft votes
+          78.6; RAIN without similarity 87.2, without widening 87.6, with c = 0 51.9
+Last run  2026-11-21, 40 minutes in stages with other work on both cores; docs/rain.md
 """
 
 from __future__ import annotations
