@@ -5,7 +5,7 @@ Command   python -m experiments.continual_synthetic --out runs/continual_synthet
 Hardware  two CPU cores, at most 15 minutes; resumes from --out when run again
 Expected  on all tasks at the end (%): naive 47, MAS 58, EWC (latest anchor) 59, SI 59, replay of 1, 3, 10 % 59, 67, 79,
           DER++ with 3 % 78, joint 90
-Last run  2026-11-21, 195 s with other work on the machine; tables in docs/continual.md
+Last run  2026-11-21, 133 s with other work on the machine; tables in docs/continual.md
 """
 
 from __future__ import annotations
