@@ -81,18 +81,18 @@ def test_every_task_is_learned_and_forgotten(naive):
 
 
 def test_it_is_finetune_in_a_row(params, adapter, stream, naive):
-    """The first task against `training.finetune` on the same batches."""
+    """Ten steps of the first task against `training.finetune` on the same batches."""
     settings = naive.losses.shape[1]
     part = task_stream.parts(stream, SETTINGS, None, [SETTINGS.seed])[0]
     batches = {name: x[part.order] for name, x in stream[0].train.items()}
     _, metrics = training.finetune(params, CONFIG, adapter, batches, training.Hyper(RATE, settings), adam())
-    np.testing.assert_allclose(naive.losses[0], metrics["loss"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(naive.losses[0, :10], metrics["loss"][:10], rtol=1e-5)
 
 
 def test_replay_keeps_what_was_learned(params, adapter, stream, known, naive):
     method = methods.rehearsing(Method(adam()), replay.Reservoir(PAIRS * TASKS), rows=4)
     kept = run(language.problem(params, CONFIG), method, adapter, stream, known, SETTINGS)
-    np.testing.assert_allclose(kept.losses[0], naive.losses[0], rtol=1e-4, atol=1e-5)  # empty rows count nothing
+    np.testing.assert_allclose(kept.losses[0, :10], naive.losses[0, :10], rtol=1e-5)  # empty rows count nothing
     assert kept.matrix[-1].mean() > naive.matrix[-1].mean() + 0.2
     assert kept.matrix[-1].mean() > 0.9
 
@@ -129,7 +129,7 @@ def test_der_keeps_logits_of_the_end_of_a_task(params, adapter, stream, known, n
     problem = language.problem(params, CONFIG, losses.der_loss(0.3, 1.0))
     method = dark_language(Method(adam()), CONFIG, replay.Reservoir(PAIRS * TASKS), rows=4, k=8)
     found = run(problem, method, adapter, stream, known, SETTINGS)
-    np.testing.assert_allclose(found.losses[0], naive.losses[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.losses[0, :10], naive.losses[0, :10], rtol=1e-5)
     assert found.matrix[-1].mean() > naive.matrix[-1].mean() + 0.2
     memory = found.state.memory["dark"]
     last = np.flatnonzero(np.asarray(memory.task) == TASKS - 1)
