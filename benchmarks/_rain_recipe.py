@@ -20,6 +20,7 @@ EOS = 256
 NORMS = ("input_layernorm", "post_attention_layernorm")
 SHARES = {"safe": 1.0, "half": 0.5, "unsafe": 0.0}  # of the texts that are judged to be good, by policy
 LLAMA = models.Config("llama", 1024, 256, 688, 4, 4, 4, 64, 2048)
+EMBEDDING = 0.1  # standard deviation, by which the next token depends on the last one more than on the prompt's mean
 QUESTION = "\n\nTrue?\n{options}\n({answer})"
 CHOICES = (Choice(1.0, ("harmless",)), Choice(-1.0, ("harmful",)))
 
@@ -39,7 +40,7 @@ class Recipe:
     prefix: int = 1169
     new: int = 64
     scale: float = 8.0
-    bias: float = 2.0
+    bias: float = 1.83
     seed: int = 0
 
     @property
@@ -147,11 +148,10 @@ def with_constant(params: models.Params, config: models.Config) -> models.Params
     unread = {name: {"scale": layers[name]["scale"].at[:, 0].set(0)} for name in NORMS}
     attention = {**layers["self_attn"], "o_proj": _silent(layers["self_attn"]["o_proj"])}
     mlp = {**layers["mlp"], "down_proj": _silent(layers["mlp"]["down_proj"])}
-    table: Any = params["embed_tokens"]["embedding"]
-    constant = 0.02 * config.hidden_size**0.5
+    table: Any = params["embed_tokens"]["embedding"] * jnp.asarray(EMBEDDING / 0.02, params["norm"]["scale"].dtype)
     return {
         **params,
-        "embed_tokens": {"embedding": table.at[:, 0].set(constant)},
+        "embed_tokens": {"embedding": table.at[:, 0].set(EMBEDDING * config.hidden_size**0.5)},
         "layers": {**layers, **unread, "self_attn": attention, "mlp": mlp},
     }
 

@@ -12,10 +12,11 @@ from oracles import rain_search, rain_tree
 from spelling import Spelling
 
 from seal_jax import models
-from seal_jax.rain import refill, rollouts, simulate, visit
+from seal_jax.rain import host, refill, rollouts, simulate, visit
 from seal_jax.rain.judge import from_reward
 from seal_jax.rain.search import search
 from seal_jax.rain.settings import Settings
+from seal_jax.runtime import resources
 
 CONFIG = models.Config(
     model_type="llama",
@@ -64,7 +65,7 @@ def reward(kind, tokens, mask, key):
 
 
 def judge_of(kind):
-    return from_reward(reward, jnp.int32(KINDS.index(kind)))
+    return from_reward(reward, jnp.int32(KINDS.index(kind)), passes=1, extra_tokens=2)
 
 
 def sharp(seed):
@@ -207,8 +208,9 @@ def test_an_error_of_whoever_listens_stops_all_programs(params):
 
 
 def test_passes_are_those_that_ran(alone):
+    """The model's, counted where they run, and one of the judge for each text that it is shown."""
     result, passes = alone
-    assert result.total_passes == sum(result.passes) == passes
+    assert result.total_passes == sum(result.passes) == passes + sum(result.judged)
 
 
 def test_slots_are_refilled_from_the_queue(alone, together):
@@ -303,6 +305,13 @@ def test_what_cannot_be_searched(params):
         run(params, programs=0)
     with pytest.raises(ValueError, match="may have 21 tokens, and the judge's prompt leaves room for 20"):
         search(params, CONFIG, [[1, 2, 3]], KEY, judge=judge_of("odd").replace(room=20), settings=SETTINGS)
+
+
+def test_a_search_that_cannot_fit_says_so_before_it_starts(params, monkeypatch):
+    monkeypatch.setattr(resources, "device_memory", lambda: 1 << 16)
+    monkeypatch.setattr(host, "empty", None)  # nothing is made
+    with pytest.raises(resources.DoesNotFitError, match=r"the search needs .* use fewer slots"):
+        run(params, slots=4)
 
 
 def test_no_prompts_are_no_work(params):
