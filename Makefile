@@ -49,7 +49,9 @@ test: $(STAMP_DEV) ## the tests
 smoke: $(STAMP_TEST) ## the core tests, in an environment without torch
 	$(BIN)/python -m pytest -q $(SMOKE) $(ARGS)
 
-lint: $(STAMP_DEV) ## ruff and pyright
+lint: $(STAMP_DEV) ## ruff, pyright, and that no two files of tests have one name, which pytest refuses
+	@twice=$$(find tests -name 'test_*.py' | sed 's:.*/::' | sort | uniq -d); \
+		test -z "$$twice" || { echo "several files of tests are named $$twice"; exit 1; }
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
