@@ -99,7 +99,7 @@ def compile_all(work: Work, batch: int) -> None:
 def take(
     rounds: int, turns: Mapping[str, Callable[[], Done]], once: Iterable[str] = ()
 ) -> tuple[dict[str, list[float]], dict[str, Done]]:
-    """Seconds per generated token of every turn of each program, and what the last did; `once` take part only once."""
+    """Seconds per generated token of every turn of each program, and what the last did; those of `once` take one."""
     seconds: dict[str, list[float]] = {name: [] for name in turns}
     last: dict[str, Done] = {}
     for number in range(rounds):
@@ -114,7 +114,10 @@ def take(
     return seconds, last
 
 
-def ratios(slower: list[float], faster: list[float]) -> dict[str, float]:
-    """How many times as long: the median over the turns that both took, and the least and the most."""
-    found = [a / b for a, b in zip(slower, faster)]
+def ratios(slower: list[float], faster: list[float], work: float = 1.0) -> dict[str, float]:
+    """How many times as long: the median over the turns that both took, and the least and the most.
+
+    work: how many times as much the slower did; divided by.
+    """
+    found = [a / b / work for a, b in zip(slower, faster)]
     return {"median": median(found), "least": min(found), "most": max(found)}

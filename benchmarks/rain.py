@@ -7,7 +7,8 @@ its verdict is overruled by a policy: all texts are good, half of them by a hash
 
 In turns, in float32 on all cores, of the same weights: `transformers.generate` (greedy, cached), our `generate`
 (greedy), `rain.search` on prompts one at a time and on 16 at once, and a plain loop (`_rain_plain.py`, one turn and one
-prompt). A ratio is the median over the turns. Programs are compiled before, and the judge's prompt is read before.
+prompt). A ratio is the median over the turns; one by searches is divided by how many searches a token took, which
+differs between prompts. Programs are compiled before, and the judge's prompt is read before.
 
     python -m benchmarks.rain [--json] [--policies safe half unsafe] [--rounds 3] [--batch 16] [--gpu]
 
@@ -30,6 +31,7 @@ from seal_jax import models
 
 # Searched one at a time; with `safe` as many as at once, so that those are compared on equal work.
 PROMPTS = {"safe": 16, "half": 2, "unsafe": 1}
+GREEDY = 6  # prompts of a turn of greedy decoding
 # What `make bench` is held to on two cores: means over searches, and times of transformers' greedy decoding.
 GOALS = {
     "passes_per_search": 25,
@@ -50,14 +52,14 @@ def run(
 ) -> dict[str, Any]:
     """Measure every policy (of `_rain_recipe.SHARES`) on the CPU; with `gpu` Llama-2-7B shapes instead.
 
-    rounds: turns of the compared programs, of which the plain loop takes one; prompts: how many are searched one at a
-    time, by policy; batch: how many at once, these and more.
+    rounds: turns of the compared programs, of which the plain loop takes one, and so does a batch of more prompts;
+    prompts: how many are searched one at a time, by policy; batch: how many at once, these and more.
     """
     result: dict[str, Any] = {"benchmark": "rain", **_measure.machine(), "goals": GOALS, "llama-2-7b": None}
     if gpu:
         result["llama-2-7b"] = _rain_gpu.measure()
         return result
-    work = make(recipe or Recipe(), max(batch, *prompts.values()))
+    work = make(recipe or Recipe(), max(batch, GREEDY, *prompts.values()))
     reference = Reference(models.stack(work.params), work.recipe.config, result["cores"])
     attention, threads = reference.choose(work.prompts[:1], work.recipe.new)
     result["parameters"] = sum(x.size for x in jax.tree.leaves(work.params))
@@ -72,25 +74,29 @@ def _of_policy(work: Work, reference: Reference, policy: str, rounds: int, promp
     new = work.recipe.new
     loop = _rain_plain.Search(reference.model, work, policy)
     turns = {
-        "transformers": lambda: _rain_turns.greedy(work, prompts, lambda p: reference.generate(p, new)),
-        "greedy": lambda: _rain_turns.greedy(work, prompts, _rain_turns.ours(work)),
+        "transformers": lambda: _rain_turns.greedy(work, GREEDY, lambda p: reference.generate(p, new)),
+        "greedy": lambda: _rain_turns.greedy(work, GREEDY, _rain_turns.ours(work)),
         "one": lambda: _rain_turns.searched(work, policy, prompts, 1),
         "batch": lambda: _rain_turns.searched(work, policy, batch, batch),
         "plain": lambda: _rain_turns.looped(work, loop),
     }
-    seconds, last = _rain_turns.take(rounds, turns, once=("plain",))
-    ratio = lambda slow, fast: _rain_turns.ratios(seconds[slow], seconds[fast])  # noqa: E731
-    more = last["one"].searches_per_token / last["batch"].searches_per_token  # prompts differ in searches
-    by_searches = {name: value / more for name, value in ratio("one", "batch").items()}
+    once = ("plain",) if prompts == batch else ("plain", "batch")
+    seconds, last = _rain_turns.take(rounds, turns, once)
+
+    def ratio(slow: str, fast: str, by_searches: bool = False) -> dict[str, float]:
+        more = last[slow].searches_per_token / last[fast].searches_per_token if by_searches else 1.0
+        return _rain_turns.ratios(seconds[slow], seconds[fast], more)
+
     return {
         "milliseconds_per_token": {name: 1e3 * _rain_turns.median(times) for name, times in seconds.items()},
         "over_transformers": ratio("one", "transformers"),
         "over_greedy": ratio("one", "greedy"),
         "batch_over_one": ratio("one", "batch"),
-        "batch_over_one_by_searches": by_searches,
+        "batch_over_one_by_searches": ratio("one", "batch", by_searches=True),
         "batch_over_transformers": ratio("batch", "transformers"),
         "plain_over_transformers": ratio("plain", "transformers"),
         "plain_over_one": ratio("plain", "one"),
+        "plain_over_one_by_searches": ratio("plain", "one", by_searches=True),
         **{name: last[name]._asdict() for name in ("one", "batch", "plain")},
     }
 
