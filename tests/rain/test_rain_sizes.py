@@ -63,16 +63,24 @@ def test_formula_is_what_the_compiled_program_holds():
     plan = program(columns=256)
     state = jax.eval_shape(lambda: empty(plan, 4, jnp.float32))
     compiled = run.lower(plan, fixed, state, jnp.int32(4)).compile().memory_analysis()
-    found = sizes.memory(CONFIG, SETTINGS, 4, 256)
+    found = sizes.memory(CONFIG, SETTINGS, 4, 256, group=plan.group)
     assert compiled.argument_size_in_bytes == pytest.approx(found.kept + size_of(fixed), rel=0.01)
     assert compiled.alias_size_in_bytes == pytest.approx(found.kept, rel=0.01)
-    assert compiled.temp_size_in_bytes < 2 * found.kept
+    assert found.work / 3 < compiled.temp_size_in_bytes < 3 * found.work < found.kept  # no copy of what is kept
 
 
 def test_a_search_that_cannot_fit_says_so(monkeypatch):
     monkeypatch.setattr(resources, "device_memory", lambda: 1 << 20)
     with pytest.raises(resources.DoesNotFitError, match=r"the search needs .* use fewer slots"):
         sizes.check_memory(program(), 64, jnp.float32)
+
+
+def test_what_several_programs_keep_adds_up(monkeypatch):
+    found = sizes.memory(CONFIG, SETTINGS, 4, 16, group=2)
+    monkeypatch.setattr(resources, "device_memory", lambda: int(1.5 * found.kept))
+    sizes.check_memory(program(), 4, jnp.float32)
+    with pytest.raises(resources.DoesNotFitError, match="the search needs"):
+        sizes.check_memory(program(), 4, jnp.float32, programs=2)
 
 
 def test_depth_is_what_few_searches_reach_unless_it_is_given():
