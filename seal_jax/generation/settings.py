@@ -84,6 +84,11 @@ def keys_of(key: jax.Array | None, sampling: Sampling) -> jax.Array:
         if sampling.temperature > 0:
             raise ValueError(f"temperature={sampling.temperature} samples and needs a key: pass jax.random.key(seed)")
         return jax.random.key(0)
+    return typed_key(key)
+
+
+def typed_key(key: Any) -> jax.Array:
+    """A key or keys as a typed array, `jax.random.PRNGKey(seed)` too. Raises TypeError for what is no key."""
     if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key
     if not isinstance(key, jax.Array | np.ndarray) or key.dtype != np.uint32:

@@ -11,6 +11,7 @@ from seal_jax.generation import generate
 from seal_jax.generation.checks import check_integer, check_row_ids
 from seal_jax.generation.prompts import Prompt, encode
 from seal_jax.models import Config, Params, unroll
+from seal_jax.rain.host import after_bos
 from seal_jax.rain.judge import Judge
 from seal_jax.rain.judges import values
 
@@ -48,8 +49,9 @@ def best_of(
 ) -> BestOf:
     """Draw so many samples of each prompt and keep the one that the judge values most, the first of equals.
 
-    A text that is drawn twice is judged once. The judge is shown prompt and continuation. rows: samples drawn at once,
-    as many prompts' as fit and one prompt's at least; the rest as in `generate`, errors included.
+    A text that is drawn twice is judged once. The judge is shown prompt, without its BOS, and continuation.
+    rows: samples drawn at once, as many prompts' as fit and one prompt's at least; the rest as in `generate`,
+    errors included.
     """
     check_integer("samples", samples, "a positive number of continuations of each prompt", 1)
     encoded = [prompt.tolist() for prompt in encode(prompts, config, tokenizer)]
@@ -64,21 +66,24 @@ def best_of(
         out = generate(params, config, encoded[part], key, max_new_tokens, temperature, row_ids=list(ids[part]), **ways)
         drawn = list(zip(out.tokens, out.texts or [None] * len(out.tokens)))
         groups = [drawn[n : n + samples] for n in range(0, len(drawn), samples)]
-        chosen += _chosen(judge, encoded[part], groups, jax.random.fold_in(key, start))
+        shown = [prompt[after_bos(prompt, tokenizer) :] for prompt in encoded[part]]
+        chosen += _chosen(judge, encoded[part], shown, groups, jax.random.fold_in(key, start))
     return BestOf(*([row[n] for row in chosen] for n in range(len(BestOf._fields))))
 
 
-def _chosen(judge: Judge, prompts: Sequence[list[int]], groups: list[list[Any]], key: jax.Array) -> list[Any]:
-    """A row of BestOf's fields for each prompt."""
+def _chosen(
+    judge: Judge, prompts: Sequence[list[int]], shown: Sequence[list[int]], groups: list[list[Any]], key: jax.Array
+) -> list[Any]:
+    """A row of BestOf's fields for each prompt; shown: what of each prompt the judge sees."""
     distinct = [list(dict.fromkeys(tuple(tokens) for tokens, _ in group)) for group in groups]
-    texts = [[*prompt, *sample] for prompt, each in zip(prompts, distinct) for sample in each]
+    texts = [[*prompt, *sample] for prompt, each in zip(shown, distinct) for sample in each]
     found = iter(values(judge, texts, key).tolist())
     rows = []
-    for prompt, group, each in zip(prompts, groups, distinct):
+    for prompt, seen, group, each in zip(prompts, shown, groups, distinct):
         value = {sample: next(found) for sample in each}
         tokens, text = max(group, key=lambda drawn: value[tuple(drawn[0])])
         lengths = [len(sample) for sample, _ in group]
-        judged = sum(len(prompt) + len(sample) + judge.extra_tokens for sample in each) if judge.passes else 0
+        judged = sum(len(seen) + len(sample) + judge.extra_tokens for sample in each) if judge.passes else 0
         passes = 1 + max(lengths) + judge.passes
         rows.append((text, tokens, value[tuple(tokens)], passes, len(prompt) + sum(lengths) + judged, len(each)))
     return rows

@@ -63,6 +63,7 @@ def find_leaf(program: Program, fixed: Fixed, state: State, where: jax.Array) ->
         cursor = descend(settings, now.tree, now.cursor, now.going)
         needs = needs_of(program, now.tree, now.spares, cursor, now.going)
         found = lambda now: provide(program, fixed, state, now, cursor, needs)  # noqa: E731
+        now = now._replace(counts=now.counts._replace(cut=now.counts.cut | needs.deep))
         after = jax.lax.cond((needs.grows | needs.widens).any(), found, lambda now: now, now)
         return after._replace(cursor=cursor._replace(done=cursor.done & ~needs.grows), going=needs.grows | needs.widens)
 

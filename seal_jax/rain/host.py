@@ -95,6 +95,12 @@ def check_slots(slots: int) -> int:
     return slots
 
 
+def after_bos(prompt: Sequence[int] | np.ndarray, tokenizer: Any) -> int:
+    """How many tokens of the prompt are its BOS, 0 or 1: a judge has its own before everything that it is shown."""
+    bos = getattr(tokenizer, "bos_token_id", None)
+    return int(bos is not None and len(prompt) > 1 and int(prompt[0]) == bos)
+
+
 def prepare(
     config: Config,
     prompts: Sequence[Prompt],
@@ -116,7 +122,7 @@ def prepare(
                 f"prompt {row} has {len(prompt)} tokens and its search reads up to {more} after it (max_new_tokens "
                 f"and one set), together more than the model's {config.max_position} positions"
             )
-    starts = [0] * len(tokens) if judged_from is None else list(judged_from)
+    starts = [after_bos(prompt, tokenizer) for prompt in tokens] if judged_from is None else list(judged_from)
     if len(starts) != len(tokens):
         raise ValueError(f"{len(starts)} numbers in judged_from for {len(tokens)} prompts: expected one each")
     for row, (start, prompt) in enumerate(zip(starts, tokens)):

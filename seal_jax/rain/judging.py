@@ -40,8 +40,9 @@ def value_leaves(program: Program, fixed: Fixed, state: State) -> State:
 def judged_texts(program: Program, endings: Endings, state: State, way: Way) -> tuple[jax.Array, jax.Array]:
     """What judges are shown, int32 `[B, T]` and which columns of it are there, bool, these first.
 
-    The prompt from `judged_from`, what was committed, the way to the leaf and the simulation, without end tokens and
-    without a stop string; with `simulation="end"`, a text that has no end only up to its last whole sentence.
+    The prompt from `judged_from`, what was committed, the way to the leaf and the simulation, these without end tokens
+    and without the tokens that a stop string is in, in part or whole; with `simulation="end"`, a text
+    that has no end only up to its last whole sentence.
     """
     text, simulation = state.text, state.simulation
     batch = len(state.leaf)
@@ -56,7 +57,7 @@ def judged_texts(program: Program, endings: Endings, state: State, way: Way) -> 
     there = jnp.concatenate([old, new], axis=1)
     committed = column >= program.columns
     continued = jnp.concatenate([committed & old, new], axis=1)
-    there &= ~endings.eos[tokens] & ~_stop_string(endings, tokens, continued, simulation.ending)
+    there &= ~(continued & endings.eos[tokens]) & ~_stop_string(endings, tokens, continued, simulation.ending)
     if program.settings.simulation == "end":
         there &= _whole_sentences(endings, tokens, there, continued, simulation.ending)
     size = program.judged[-1]

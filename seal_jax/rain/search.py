@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from seal_jax.generation.prompts import Prompt
+from seal_jax.generation.settings import typed_key
 from seal_jax.generation.stops import ending
 from seal_jax.models import Config, Params, unroll
 from seal_jax.rain import embeddings
@@ -51,9 +52,11 @@ def search(
     prompt's row id and the place in its tree alone. judge: see `rain.judges`. slots: prompts searched in step; group:
     how many of them share a pass for rollouts, pages and judgements (few on a CPU, all on an accelerator, by default).
     programs: into how many programs that run at once the slots are divided, by default one for each core of a CPU if
-    the weights are small, else one.
+    the weights are small, else one. Several run in threads of their own, which do not see what a `with jax....` of the
+    caller sets; an interrupt waits for their next return to the host.
     stop, eos: what ends a text, as in `generate`. judged_from: tokens at the beginning of each prompt that the judge is
-    not shown. embed: see `rain.embeddings`, by default the mean hidden state. trees: keep every tree before its commit.
+    not shown, by default the tokenizer's BOS where a prompt begins with it.
+    embed: see `rain.embeddings`, by default the mean hidden state. trees: keep every tree before its commit.
     rows: which prompts are searched, all by default. The others are checked and shape the program, so that what is left
     of a stopped job is searched as it would have been. progress: called with the prompts that are finished and all.
     on_finished: called with each prompt's row and what was found, as it is finished; trees are then kept there alone.
@@ -65,7 +68,7 @@ def search(
     """
     settings = settings or Settings()
     settings = dataclasses.replace(settings, max_depth=depth_of(settings))
-    end = ending(config, eos, stop, tokenizer)
+    key, end = typed_key(key), ending(config, eos, stop, tokenizer)
     job = prepare(config, prompts, tokenizer, settings, row_ids, judged_from, rows)
     embed = embeddings.hidden_mean() if embed is None else embed
     count = min(check_slots(slots), max(len(prompts), 1))

@@ -29,8 +29,7 @@ class Program:
     """What shapes a compiled search.
 
     columns: P, of the prompts; judged: columns of judged texts, small to large; group: slots whose rollouts, new pages
-    and judgements are computed together; width: E, of embeddings; released_eos: end tokens end nothing that is
-    committed; pause: return before every commit.
+    and judgements are computed together; width: E, of embeddings; pause: return before every commit.
     """
 
     config: Config

@@ -72,8 +72,8 @@ class Search:
             ends = not self.eos.isdisjoint(leaf.tokens)
             leaf.terminal = ends or self.is_over(text) or len(text) > self.settings.max_new_tokens
         said = self.simulation(leaf)
-        text = self.prompt[self.judged_from :] + self.shown(self.new + leaf.text() + said)
-        text = tuple(token for token in text if token not in self.eos)
+        shown = self.shown(self.new + leaf.text() + said)
+        text = (*self.prompt[self.judged_from :], *(token for token in shown if token not in self.eos))
         self.judged.add(text)
         value = self.judge(text)
         if not leaf.terminal and not leaf.children:

@@ -52,16 +52,20 @@ TOKENIZER = Spelling(TEXTS, special={EOS})
 STOP = ["zv", "hh", "ikj"]
 PROMPTS = [[1, 2, 3], [4, 5, 6, 7, 8], [9, 10], [11, 12, 13, 14], [15, 16, 17], [18]]
 KEY = jax.random.key(3)
-KINDS = ("odd", "mostly bad", "good", "bad")
+KINDS = ("odd", "mostly bad", "good", "bad", "begins with 7", "has an end")
 
 
 def reward(kind, tokens, mask, key):
-    """By the kind: 1 or -1 by the number of tokens 3 modulo 7; graded and mostly below 0; always 1; always -1."""
+    """By the kind: 1 or -1 by the number of tokens 3 modulo 7; graded and mostly below 0; always 1; always -1; else
+    1 where the text is as said and -1 elsewhere.
+    """
     del key
     odd = jnp.where((mask & (tokens % 7 == 3)).sum(-1) % 2 == 0, 1.0, -1.0)
     graded = jnp.sin(jnp.where(mask, tokens * 7 % 11, 0).sum(-1).astype(jnp.float32)) * 0.6 - 0.5
     good = jnp.ones(len(tokens))
-    return jnp.stack([odd, graded, good, -good])[kind]
+    begins = jnp.where(tokens[:, 0] == 7, 1.0, -1.0)
+    ends = jnp.where((mask & (tokens == EOS)).any(-1), 1.0, -1.0)
+    return jnp.stack([odd, graded, good, -good, begins, ends])[kind]
 
 
 def judge_of(kind):
@@ -284,6 +288,35 @@ def test_a_full_tree_is_reported(params):
     result = run(params, PROMPTS[:4], kind="bad", settings=tight, slots=4, group=2)
     assert all(result.truncated)
     assert all(result.commits)
+
+
+def test_a_leaf_too_deep_for_children_is_reported(params, together):
+    assert not any(together.truncated)
+    shallow = dataclasses.replace(SETTINGS, max_depth=1)
+    result = run(params, PROMPTS[:2], kind="bad", settings=shallow, slots=4, group=2, trees=True)
+    assert result.truncated == [True, True]
+    assert not any(tree.overflow for trees in result.trees for tree in trees)
+
+
+def test_a_judge_is_not_shown_the_bos_and_is_shown_ends_of_turns(params):
+    prompts = [[7, 1, 2], [7], [1, 7, 2], [7, 7, 2], [1, EOS, 2], [1, 2, EOS]]
+    tokenizer = Spelling(TEXTS, special={EOS})
+    tokenizer.bos_token_id = 7
+    how = {"prompts": prompts, "slots": 4, "group": 2}
+    assert run(params, kind="begins with 7", tokenizer=tokenizer, **how).values == [-1, 1, -1, 1, -1, -1]
+    assert run(params, kind="begins with 7", **how).values == [1, 1, -1, 1, -1, -1]
+    assert run(params, kind="begins with 7", tokenizer=tokenizer, judged_from=[0] * 6, **how).values[0] == 1
+    assert run(params, kind="has an end", **how).values == [-1, -1, -1, -1, 1, 1]
+
+
+def test_any_kind_of_random_key(params, together):
+    def search_with(key):
+        options = {"eos": [EOS], "stop": STOP, "tokenizer": TOKENIZER, "programs": 1, "slots": 4, "group": 2}
+        return search(params, CONFIG, PROMPTS, key, judge=judge_of("odd"), settings=SETTINGS, **options)
+
+    assert search_with(jax.random.PRNGKey(3)).tokens == together.tokens
+    with pytest.raises(TypeError, match="key=3 is not a random key"):
+        search_with(3)
 
 
 def test_what_cannot_be_searched(params):
