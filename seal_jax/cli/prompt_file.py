@@ -42,7 +42,8 @@ def read_prompts(path: pathlib.Path, choice: str | None = "adapter") -> list[Ask
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\r")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{where} is not UTF-8: byte 0x{line[error.start]:02x} at column {error.start}") from None
+            before, byte = error.object[: error.start].decode(), error.object[error.start]  # less a byte-order mark
+            raise ValueError(f"{where} is not UTF-8: byte 0x{byte:02x} at column {len(before) + 1}") from None
         if text.strip():
             jsonl = path.suffix == ".jsonl"
             prompts.append(_asked(_parsed(text, where), where, path.parent, choice) if jsonl else Asked(text))

@@ -109,10 +109,14 @@ class Command(RunOptions):
         return self.judging.judge or JUDGES[self.searching.preset]
 
     def config(self) -> dict[str, Any]:
-        """The settings of the run, with what is in its files."""
+        """The settings of the run, each once and by the name of its flag, with what is in its files."""
         files = {**self.asking.files, "judge": pathlib.Path(self.template), "embed": pathlib.Path(self.embed)}
         given = {name: path for name, path in files.items() if path is not None and path.exists()}
-        return {**config_of(self, **given), "settings": dataclasses.asdict(self.searching.settings())}
+        found = config_of(self, **given)
+        del found["searching"]  # what its flags come to is in the settings of the search
+        asking, judging = found.pop("asking"), found.pop("judging")
+        settings = dataclasses.asdict(self.searching.settings())
+        return {**found, **asking, **judging, "judge": self.template, "settings": settings}
 
 
 def _search(command: Command, run: Run, lines: JsonLines, asked: list[Any]) -> None:

@@ -52,14 +52,18 @@ class Sentence:
         return self.encoder.config.hidden_size
 
     def __call__(self, tokens: jax.Array, hidden: jax.Array, mask: jax.Array, starts: jax.Array) -> jax.Array:
-        """See the module. A text is cut to the encoder's length, and to twice as many pieces as there are columns."""
+        """See the module. A text is cut to the encoder's length, and to twice as many pieces as there are columns.
+
+        A text without a word piece, of characters that are split over tokens for instance, is 0: it is like no other.
+        """
         spans = _spans(mask, starts)
         rows, count, length = spans.shape
         width = min(self.encoder.config.max_length, 2 * length + 2)
         each = jnp.repeat(tokens, count, axis=0), spans.reshape(-1, length)
         ids, real = jax.vmap(lambda t, m: word_pieces(self.table, t, m, width))(*each)
         vectors = self.encoder(ids, real).reshape(rows, count, -1)
-        return jnp.where(spans.any(axis=-1, keepdims=True), vectors, 0.0)
+        said = real.sum(axis=-1).reshape(rows, count, 1) > 2  # anything but [CLS] and [SEP]
+        return jnp.where(said, vectors, 0.0)
 
 
 def hidden_mean() -> HiddenMean:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+import numbers
+import operator
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +23,8 @@ NAMES = {
     "eos": ("end", "released"),
     "simulation": ("sentence", "end"),
 }
+SWITCHES = ("similarity", "widening", "remember_values")
+OPTIONAL = ("nodes", "max_depth")
 # Smallest whole numbers. Two searches, because the first of a fresh tree values the root and only the second a child.
 LEAST = {
     "max_children": 2,
@@ -48,7 +54,8 @@ RANGES = {
 class Settings:
     """How RAIN searches. The defaults are the released code's for harmlessness, but for the defects named here.
 
-    Raises ValueError for what cannot be searched with, naming the field.
+    Raises ValueError for what cannot be searched with, naming the field. Numbers of numpy are stored as Python's. Warns
+    of a `min_visits` that no set can have before its searches are used up.
     """
 
     c_puct: float = 2.0
@@ -110,21 +117,42 @@ class Settings:
         for name, allowed in NAMES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} {getattr(self, name)!r}: use one of {', '.join(map(repr, allowed))}")
+        for name in SWITCHES:
+            self._store(name, isinstance(getattr(self, name), bool | np.bool_), bool, "True or False")
         for name, least in LEAST.items():
-            value = getattr(self, name)
-            optional = value is None and name in ("nodes", "max_depth")
-            if not optional and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-                raise ValueError(f"{name} {value!r}: use a whole number, {least} or more")
+            value = _whole(getattr(self, name))
+            if getattr(self, name) is not None or name not in OPTIONAL:
+                self._store(name, value is not None and value >= least, int, f"a whole number, {least} or more")
         for name, (low, high) in RANGES.items():
-            if not low <= getattr(self, name) <= high:  # NaN is in no range
-                raise ValueError(f"{name} {getattr(self, name)}: use a number from {low:g} to {high:g}")
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature {self.temperature}: use a number above 0")
+            value = getattr(self, name)
+            self._store(name, _is_number(value) and low <= value <= high, float, f"a number from {low:g} to {high:g}")
+        warm = _is_number(self.temperature) and 0 < self.temperature < float("inf")
+        self._store("temperature", warm, float, "a number above 0")
         if self.max_children < self.candidates:
             raise ValueError(f"candidates {self.candidates}: use at most max_children, {self.max_children}")
-        if not self.set_lengths or any(not isinstance(n, int) or n < 1 for n in self.set_lengths):
-            raise ValueError(f"set_lengths {self.set_lengths}: use one or more whole numbers of tokens, 1 or more each")
-        object.__setattr__(self, "set_lengths", tuple(self.set_lengths))
+        lengths = [_whole(n) for n in self.set_lengths] if isinstance(self.set_lengths, Iterable) else []
+        good = bool(lengths) and all(n is not None and n >= 1 for n in lengths)
+        asked = "one or more whole numbers of tokens in a tuple, 1 or more each"
+        self._store("set_lengths", good, lambda _: tuple(lengths), asked)
+        self._warn_of_visits()
+
+    def _store(self, name: str, good: bool, kind: Callable[[Any], Any], asked: str) -> None:
+        """Keep a field as Python's own type, so that equal settings look and hash alike, or say what it has to be."""
+        value = getattr(self, name)
+        if not good:
+            raise ValueError(f"{name} {value!r}: use {asked}")
+        object.__setattr__(self, name, kind(value))
+
+    def _warn_of_visits(self) -> None:
+        # The root's own visit is no child's, and after the last search a set is committed anyway.
+        most = max(self.max_searches, self.floor_searches) - 3
+        if self.min_visits > most:
+            warnings.warn(
+                f"min_visits {self.min_visits}: with max_searches {self.max_searches} and floor_searches "
+                f"{self.floor_searches} the first set is never committed before its searches are used up; "
+                + (f"with {most} or less it can be" if most >= 0 else "they allow too few for that"),
+                stacklevel=4,
+            )
 
     @property
     def longest(self) -> int:
@@ -153,3 +181,18 @@ class Settings:
         """Tokens of the sets below a node at depth `step` since the prompt, int32, of any shape."""
         lengths = jnp.asarray(np.array(self.set_lengths, np.int32))
         return lengths[jnp.minimum(step, len(self.set_lengths) - 1)]
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number of any library as Python's; None for anything else, True and False among it."""
+    if isinstance(value, bool | np.bool_):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether `value` is a real number of Python's or numpy's, and not True or False."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

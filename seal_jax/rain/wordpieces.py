@@ -3,12 +3,12 @@
 The table is made once: the word pieces of each token's own text. What a program then makes of a sequence is the
 sequence's text, cut into pieces at its tokens' borders as well: " play" and "ing" give "play", "##ing" where the
 encoder's tokenizer, which sees the word, might have the piece "playing". Bytes that are no character by themselves are
-left out.
+left out: of a character that is split over tokens nothing remains.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +22,8 @@ class Table(NamedTuple):
     """Word pieces of each token of a vocabulary of V, where it begins a word and where it goes on with one.
 
     pieces: int32 `[2, V, M]` (0: begins, 1: goes on), counts: int32 `[2, V]`; opens, closes: bool `[V]`, whether the
-    token begins with, and ends in, a letter or digit; ends: int32 `[2]`, the encoder's [CLS] and [SEP].
+    token begins with, and ends in, a character that the encoder's tokenizer leaves within a word; ends: int32 `[2]`,
+    the encoder's [CLS] and [SEP].
     """
 
     pieces: jax.Array
@@ -51,8 +52,9 @@ def make_table(tokenizer: Any, encoder_tokenizer: Any, vocab_size: int) -> Table
     for each, target in zip(rows, pieces):
         for row, line in zip(each, target):
             line[: len(row)] = row
-    opens = np.array([text[:1].isalnum() for text in texts])
-    closes = np.array([text[-1:].isalnum() for text in texts])
+    within = {char for char in {end for text in texts for end in (text[:1], text[-1:])} if _is_within(split, char)}
+    opens = np.array([text[:1] in within for text in texts])
+    closes = np.array([text[-1:] in within for text in texts])
     ends = np.array(special[:2], np.int32)
     return Table(*map(jnp.asarray, (pieces, counts, opens, closes, ends)))
 
@@ -91,7 +93,7 @@ def _texts(tokenizer: Any, vocab_size: int) -> list[str]:
     return [*texts, *[""] * (vocab_size - size)]
 
 
-def _splitter(encoder_tokenizer: Any) -> Any:
+def _splitter(encoder_tokenizer: Any) -> Callable[[str], list[str]]:
     """A text's words and punctuation marks, as the encoder's tokenizer normalises and separates them."""
     backend = encoder_tokenizer.backend_tokenizer
 
@@ -101,6 +103,11 @@ def _splitter(encoder_tokenizer: Any) -> Any:
         return [word for word, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
 
     return split
+
+
+def _is_within(split: Callable[[str], list[str]], char: str) -> bool:
+    """Whether words go on across a character: neither a space nor one that is isolated, as punctuation and CJK are."""
+    return char not in ("", "\ufffd") and len(split(f"a{char}a")) == 1
 
 
 def _word_pieces(words: list[str], vocabulary: Mapping[str, int], unknown: int, on: bool) -> list[int]:

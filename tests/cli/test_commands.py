@@ -77,7 +77,9 @@ def test_prompt_files(tmp_path):
     path.write_bytes("\ufeffone\r\n\n  two é\n".encode())
     assert [asked.prompt for asked in read_prompts(path)] == ["one", "  two é"]
     bad = [
-        ("p.txt", b"ok\nna\xefve\n", r"p\.txt line 2 is not UTF-8: byte 0xef at column 2"),
+        ("p.txt", b"ok\nna\xefve\n", r"p\.txt line 2 is not UTF-8: byte 0xef at column 3$"),
+        ("p.txt", "é".encode() + b"\xef", r"p\.txt line 1 is not UTF-8: byte 0xef at column 2$"),
+        ("p.txt", "\ufeffab".encode() + b"\xff", r"p\.txt line 1 is not UTF-8: byte 0xff at column 3$"),
         ("p.txt", b"", r"p\.txt has no prompts in it"),
         ("p.jsonl", b'{"prompt": "a"}\n{"text": "b"}\n', r'p\.jsonl line 2: expected {"prompt": "text"} or'),
         ("p.jsonl", b'{"prompt": "a', r"p\.jsonl line 1 is not JSON"),

@@ -12,6 +12,7 @@ import pytest
 from seal_jax import models, rain
 from seal_jax.cli import main
 from seal_jax.cli import rain as command
+from seal_jax.cli.rain_prompts import Asking
 from seal_jax.cli.rain_settings import OFF, SHARED, Searching
 from seal_jax.data.worlds import dialogue
 from seal_jax.runtime import files
@@ -135,7 +136,7 @@ def test_another_run_is_not_written_over(arguments, done, tmp_path, prompts, cap
     assert main([*more, "--c-puct", "1"]) == 2
     said = capsys.readouterr().err
     assert "holds a run with other settings" in said
-    assert "settings.c_puct" in said
+    assert "holds a run with other settings: settings.c_puct was 2.0, now 1.0. Pass --restart" in said
     other = tmp_path / "prompts.jsonl"
     other.write_text(prompts.read_text().replace("Human", "human"))
     assert main([x if x != str(prompts) else str(other) for x in more]) == 2
@@ -143,6 +144,29 @@ def test_another_run_is_not_written_over(arguments, done, tmp_path, prompts, cap
     assert main([*more[: more.index("--out")], "--out", str(done / "texts.jsonl")]) == 2
     assert "texts.jsonl: File exists" in capsys.readouterr().err
     assert (done / "texts.jsonl").read_bytes() == before
+
+
+def test_the_configuration_has_each_argument_once(done, prompts):
+    config = json.loads((done / "config.json").read_text())
+    assert not {"searching", "asking", "judging"} & set(config)
+    assert config["settings"] == json.loads(json.dumps(dataclasses.asdict(SETTINGS)))
+    assert (config["judge"], config["votes"], config["prompts"], config["slots"]) == (
+        "dialogue",
+        "hard",
+        str(prompts),
+        2,
+    )
+    assert not set(config) & ({*SHARED, *OFF, "preset", "released"})
+
+
+def test_what_a_preset_says_of_the_judge_is_configuration(tmp_path):
+    """The searches of these two are the same, the judges are not."""
+    configs = [
+        command.Command(out=tmp_path, model="m", asking=Asking(data="imdb"), searching=Searching(preset=name)).config()
+        for name in ("harmlessness", "sentiment")
+    ]
+    assert {key for key in configs[0] if configs[0][key] != configs[1][key]} == {"judge"}
+    assert [config["judge"] for config in configs] == ["harmless", "sentiment"]
 
 
 def test_restart_deletes_texts_and_pages(arguments, tmp_path, monkeypatch):

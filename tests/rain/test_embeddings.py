@@ -1,5 +1,8 @@
 """Embeddings of paths: mean hidden states, and a sentence encoder fed through a table of word pieces."""
 
+import itertools
+import unicodedata
+
 import jax
 import jax.numpy as jnp
 import judge_models
@@ -111,6 +114,40 @@ def test_a_token_goes_on_with_the_word_before_it(table, base, theirs):
     assert said("q", "(", "z") == ["q", "(", "z"]
 
 
+def test_what_bert_isolates_never_goes_on_with_a_word(theirs):
+    """Against the encoder's tokenizer on the joined text: CJK, punctuation, symbols, letters, digits, accents."""
+    known = ["中", "文", "ア", "한", "€", "z", "q", "7", ".", "-", "_", "é", "¿", "々", " q", "\u0301"]
+
+    class Whole:
+        """A tokenizer whose tokens are these."""
+
+        all_special_ids = ()
+
+        def __len__(self):
+            return len(known) + 1
+
+        def encode(self, text, **_):
+            return [len(known)]
+
+        def decode(self, tokens):
+            return "".join([*known, "a"][token] for token in tokens)
+
+        def batch_decode(self, rows, **_):
+            return [self.decode(row) for row in rows]
+
+    pieces = theirs.get_vocab()
+    # All are known: of a word with one that is not, BERT's tokenizer makes a single [UNK].
+    for char in unicodedata.normalize("NFD", "中文ア€々¿7한"):
+        pieces |= {char: len(pieces), f"##{char}": len(pieces) + 1}
+    encoder = transformers.BertTokenizerFast(vocab=pieces)
+    table = wordpieces.make_table(Whole(), encoder, len(known) + 1)
+    for first, second in [*itertools.product(range(len(known) - 1), repeat=2), (5, len(known) - 1)]:
+        row = np.array([first, second, first], np.int32)
+        ids, real = pieces_of(table, row, np.ones(3, bool), 12)
+        expected = encoder.encode("".join(known[token] for token in row))
+        assert np.asarray(ids)[np.asarray(real)].tolist() == expected, [known[token] for token in row]
+
+
 def test_what_does_not_fit_is_cut(table, base):
     tokens = np.array(base.encode(" z" * 30, add_special_tokens=False), np.int32)
     ids, mask = pieces_of(table, tokens, np.ones(len(tokens), bool), 8)
@@ -158,6 +195,18 @@ def test_sentence_vectors_are_those_of_the_encoder(folder, base, theirs):
         np.testing.assert_allclose(got[0, j], mean / np.linalg.norm(mean), atol=1e-5)
     np.testing.assert_array_equal(got[0, 2], 0)
     assert got[0, 0] @ got[0, 1] < 0.999
+
+
+def test_texts_without_a_word_piece_are_like_no_other(folder, base):
+    """Characters that are split over tokens of bytes are left out: two texts of them are not the same one."""
+    embed = embeddings.sentence(folder, base, config_of(base))
+    rows = [base.encode(text, add_special_tokens=False) for text in ("中文", "日本", "中 z文")]
+    tokens = np.array([np.resize(row, 12) for row in rows], np.int32)
+    mask = np.arange(12)[None] < np.array([[len(row)] for row in rows])
+    given = (jnp.asarray(x) for x in (tokens, np.zeros((3, 12, 0)), mask, np.zeros((3, 1), np.int32)))
+    got = np.asarray(embed(*given))[:, 0]
+    np.testing.assert_array_equal(got[:2], 0)
+    assert np.linalg.norm(got[2]) == pytest.approx(1)
 
 
 def test_another_tokenizer_than_wordpiece_is_refused(base):

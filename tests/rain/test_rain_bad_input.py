@@ -61,7 +61,7 @@ def test_prompt_files_that_cannot_be_read(run, tmp_path):
     refused(run(content=None), "p.txt: No such file or directory")
     (tmp_path / "folder").mkdir()
     refused(run(name="folder", content=None), "folder: Is a directory")
-    refused(run(content=b"ok\nna\xefve\n"), "p.txt line 2 is not UTF-8: byte 0xef at column 2")
+    refused(run(content=b"ok\nna\xefve\n"), "p.txt line 2 is not UTF-8: byte 0xef at column 3")
     refused(run(content=b"\n \n"), "p.txt has no prompts in it")
     refused(run(name="p.jsonl", content=b'{"prompt": "a"}\n{"prompt": "b'), "p.jsonl line 2 is not JSON: ")
     refused(run(name="p.jsonl", content=b'{"text": "a"}\n'), 'p.jsonl line 1: expected {"prompt": "text"} or', "found")
