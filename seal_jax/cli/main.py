@@ -8,6 +8,7 @@ import glob
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def console() -> None:
     """The entry point of the installed command: `main`, then the end of the process with its exit code."""
     quiet_libtpu()
+    warnings.formatwarning = lambda message, *_, **__: f"{PROGRAM}: warning: {message}\n"  # of no line of ours
     leave(main())
 
 
