@@ -56,5 +56,15 @@ def laid_beside(anchor: Any, tree: Any, name: str) -> Any:
     return treedef.unflatten(kept)
 
 
+def covered(anchor: Any) -> str:
+    """Which leaves of a tree an anchor covers, as words for an error; nothing where it covers all of them."""
+    paths = jax.tree.leaves_with_path(anchor, is_leaf=_masked)
+    kept = [jax.tree_util.keystr(path) for path, leaf in paths if not _masked(leaf)]
+    if len(kept) == len(paths):
+        return ""
+    more = ", ..." if len(kept) > 3 else ""
+    return f" of the {len(kept)} leaves that a transform covers ({', '.join(kept[:3])}{more})"
+
+
 def _masked(node: Any) -> bool:
     return isinstance(node, optax.MaskedNode)

@@ -203,6 +203,62 @@ def test_importance_is_normalised_over_the_whole_tree():
     np.testing.assert_allclose(2e5 * one.cl_omega["b"], strength * other.cl_omega["b"], rtol=1e-6)
 
 
+PARTS = {"a": jnp.zeros((2, 3)), "b": jnp.zeros(2), "c": jnp.zeros(3)}
+UNEVEN = {"a": jnp.full((2, 3), 2.0), "b": jnp.full(2, 1e6), "c": jnp.array([1.0, 2.0, 3.0])}
+
+
+@pytest.mark.parametrize("regularizer", [continual.ewc, continual.online_ewc, continual.mas])
+def test_importance_is_normalised_over_what_a_transform_covers(regularizer):
+    """Entries of 2 beside others of 1e6 that belong to another transform, or to none, pull with a weight of 1."""
+    alone = optax.masked(regularizer(3.0, 0.1), {"a": True, "b": False, "c": False})
+    state = continual.consolidate(alone.init(PARTS), PARTS, UNEVEN)
+    np.testing.assert_allclose(state.inner_state.cl_omega["a"], 1.0, rtol=1e-6)
+    groups = {"x": regularizer(3.0, 0.1), "y": regularizer(1.0, 0.1), "none": regularizer(1.0, 0.1)}
+    both = optax.partition(groups, {"a": "x", "b": "y", "c": "x"}).init(PARTS)
+    found = jax.jit(continual.consolidate)(both, PARTS, UNEVEN)
+    for part in (continual.consolidate(both, PARTS, UNEVEN), found):
+        x, y = (part.inner_states[name].inner_state.cl_omega for name in ("x", "y"))
+        np.testing.assert_allclose([*x["a"].ravel(), *x["c"], *y["b"]], [*[1] * 6, 0.5, 1, 1.5, 1, 1], rtol=1e-6)
+
+
+def test_importance_matters_only_where_a_transform_covers_it():
+    tx = optax.masked(continual.ewc(3.0, 0.1), {"a": True, "b": False, "c": True})
+    zero = UNEVEN | {"a": jnp.zeros((2, 3)), "c": jnp.zeros(3)}
+    with pytest.raises(ValueError, match=r"of the 2 leaves that a transform covers \(\['a'\], \['c'\]\) is zero"):
+        continual.consolidate(tx.init(PARTS), PARTS, zero)
+    elsewhere = UNEVEN | {"b": jnp.full(2, jnp.nan)}
+    state = continual.consolidate(tx.init(PARTS), PARTS | {"b": jnp.full(2, jnp.nan)}, elsewhere)
+    assert np.isfinite(continual.penalty(state, PARTS))
+    nothing = optax.masked(continual.ewc(3.0, 0.1), jax.tree.map(lambda _: False, PARTS))
+    with pytest.raises(ValueError, match="covers a parameter"):
+        continual.consolidate(nothing.init(PARTS), PARTS, UNEVEN)
+
+
+def test_gradients_gathered_inside_of_si_are_refused(standard):
+    """Its step and its gradient are then of different batches; outside of it they are of the same."""
+    inner = optax.MultiSteps(optax.sgd(0.1), 2)
+    with pytest.raises(ValueError, match=r"optax\.MultiSteps\(si\(\.\.\.\), n\)"):
+        continual.si(optax.chain(inner.gradient_transformation()), 1.0).init(ONE)
+    tx = optax.MultiSteps(continual.si(optax.sgd(0.1), 1.0), 2)
+    state = tx.init(ONE)
+    for gradient in (1.0, 3.0):
+        _, state = tx.update(vector(gradient), state, ONE)
+    np.testing.assert_allclose(numbers(state.inner_opt_state.cl_path), 2.0 * 0.1 * 2.0, rtol=1e-6)
+
+
+def test_a_task_ends_once():
+    """A second consolidation of the same end doubles the penalty of EWC; SI has no path left to make one from."""
+    state = continual.consolidate(continual.ewc(1.0, 0.1).init(PAIR), PAIR, PAIR)
+    away = jax.tree.map(lambda x: x + 1.0, PAIR)
+    np.testing.assert_allclose(
+        continual.penalty(continual.consolidate(state, PAIR, PAIR), away), 2.0 * continual.penalty(state, away)
+    )
+    tx = continual.si(optax.sgd(0.1), 1.0)
+    state = continual.consolidate(tx.update(ONE, tx.init(ONE), ONE)[1], vector(0.9))
+    with pytest.raises(ValueError, match="no update since the last task"):
+        continual.consolidate(state, vector(0.9))
+
+
 def test_lambdas_of_others_give_their_gradients():
     """avalanche's penalty is lambda F d^2 and mammoth's gradient 2 e_lambda F d; the paper and TRACE have the half."""
     for lam, gradient in (
@@ -225,6 +281,14 @@ SETTINGS = (
     (lambda: continual.si(optax.sgd(0.1), -1.0), "c=-1.0"),
     (lambda: continual.si(optax.sgd(0.1), 1.0, xi=0.0), "xi=0.0 must be one finite number above 0"),
     (lambda: continual.ewc(1.0, -0.1), "learning_rate=-0.1"),
+    (lambda: continual.ewc(None, 0.1), "lam=None must be one finite number"),
+    (lambda: continual.ewc("1", 0.1), "lam='1' must be one finite number"),
+    (lambda: continual.ewc(1.0, "1"), "learning_rate='1' must be one finite number"),
+    (lambda: continual.mas(2j, 0.1), "lam=2j must be one finite number"),
+    (lambda: lambdas.from_avalanche(-1.0), "ewc_lambda=-1.0 must be one finite number"),
+    (lambda: lambdas.from_mammoth(float("nan")), "e_lambda=nan must be one finite number"),
+    (lambda: lambdas.from_trace(None), "reg=None must be one finite number"),
+    (lambda: lambdas.normalized(-2.0, PAIR), "lam=-2.0 must be one finite number"),
     (lambda: continual.ewc(1.0), "placement='proximal' needs learning_rate"),
     (lambda: continual.mas(1.0, placement="decoupled"), "placement='decoupled' needs learning_rate"),
     (lambda: continual.ewc(1.0, 0.1, "after"), "placement='after' is not one of 'proximal', 'coupled', 'decoupled'"),
@@ -251,6 +315,10 @@ TASK_ENDS = (
     ({"gamma": 0.0}, r"gamma=0.0 must be in \(0, 1\]"),
     ({"gamma": 1.5}, "gamma=1.5"),
     ({"gamma": float("nan")}, "gamma=nan"),
+    ({"gamma": None}, "gamma=None"),
+    ({"gamma": jnp.ones(2)}, "gamma="),
+    ({"params": PAIR | {"b": jnp.array([1.0, jnp.nan, 1.0])}}, "the parameters hold NaN or infinity"),
+    ({"params": PAIR | {"a": jnp.array([1.0, -jnp.inf])}}, "the parameters hold NaN or infinity"),
     ({"opt_state": optax.adam(0.1).init(PAIR)}, "holds no anchor"),
     ({"opt_state": continual.l2_sp(1.0, 0.1).init(PAIR)}, "nothing in the optimizer state takes an importance"),
     ({"opt_state": continual.si(optax.sgd(0.1), 1.0).init(PAIR), "importance": None}, "no update since the last task"),

@@ -29,16 +29,19 @@ def from_matrix(
     """The usual figures of `scores [T, T]`, where `scores[i, j]` is the score on task j after learning task i.
 
     Scores are in any unit, and the figures are in the same. Above the diagonal there may be NaN, 0 or nothing (rows
-    that end early) unless `baseline` is given, whose figures read it.
+    that end early), save right above it (`scores[j - 1, j]`) where a `baseline` is given.
     - "op" overall performance, the mean of the last row; "la" learning accuracy, the mean of the diagonal; "aaa" the
       average over i of the mean over the tasks learned by then (`curve`).
     - "bwt" backward transfer, last row minus diagonal; "bwt_lower" the mean of every score below the diagonal minus
       that of its column on it.
     - "forgetting": the best score before the last row minus the last row; "forgetting_max_all": with the last row among
-      those that the best is of, so it is never negative (mammoth); "forgetting_last": the diagonal in place of the best
-      (avalanche), which is -bwt. Like "bwt" they are means over all tasks but the last, NaN where there is but one.
+      those that the best is of, from when the task was learned on, so it is never negative (mammoth takes the best of
+      all rows: the same unless a task scored higher before it was learned); "forgetting_last": the diagonal in place
+      of the best (avalanche), which is -bwt. Like "bwt" they are means over all tasks but the last, NaN where there is
+      but one.
     - baseline `[T]`, scores before any learning: "fwt", the score just before a task is learned minus its baseline
-      (GEM, mammoth, avalanche); "fwt_upper", the mean of what is above the diagonal (Diaz-Rodriguez).
+      (GEM, mammoth, avalanche), without the first task, whose baseline may be NaN; "fwt_upper", the mean of what is
+      above the diagonal (Diaz-Rodriguez), where all of that is known.
     - single `[T]`, scores of a model that learned that task alone: "fwt_vs_single", diagonal minus those.
     - joint `[T]`, scores on task j of a model that learned tasks 0..j together: "intransigence", those minus diagonal.
 
@@ -52,8 +55,9 @@ def from_matrix(
         _refuse_holes(r, vectors)
     found = matrix.from_matrix(r, vectors.get("baseline"), vectors.get("single"))
     found["bwt_lower"] = matrix.known_mean((r - np.diagonal(r)[None, :])[np.tril_indices(count, -1)])
-    if baseline is not None:
-        found["fwt_upper"] = matrix.known_mean(r[np.triu_indices(count, 1)])
+    upper = r[np.triu_indices(count, 1)]
+    if baseline is not None and (holes or np.isfinite(upper).all()):
+        found["fwt_upper"] = matrix.known_mean(upper)
     if joint is not None:
         found["intransigence"] = matrix.known_mean(vectors["joint"] - np.diagonal(r))
     return {name: found[name] for name in FIGURES if name in found}
@@ -126,12 +130,14 @@ def _vector(name: str, values: ArrayLike, count: int) -> np.ndarray:
 
 
 def _refuse_holes(r: np.ndarray, vectors: dict[str, np.ndarray]) -> None:
-    read = np.ones_like(r, bool) if "baseline" in vectors else np.tril(np.ones_like(r, bool))
+    read = np.tril(np.ones_like(r, bool), 1 if "baseline" in vectors else 0)
     holes = [f"scores[{i}][{j}]" for i, j in np.argwhere(read & ~np.isfinite(r))]
-    holes += [f"{name}[{j}]" for name, x in vectors.items() for j in np.flatnonzero(~np.isfinite(x))]
+    first = {"baseline": 1}  # forward transfer begins with the second task
+    unknown = [(name, j) for name, x in vectors.items() for j in np.flatnonzero(~np.isfinite(x))]
+    holes += [f"{name}[{j}]" for name, j in unknown if j >= first.get(name, 0)]
     if holes:
         more = f" and {len(holes) - 3} more" if len(holes) > 3 else ""
-        upper = " (a baseline is compared with what is above the diagonal)" if "baseline" in vectors else ""
+        upper = " (a baseline is compared with what is right above the diagonal)" if "baseline" in vectors else ""
         raise ValueError(
             f"no number at {', '.join(holes[:3])}{more}{upper}: fill it in, or allow holes for means of what is known"
         )

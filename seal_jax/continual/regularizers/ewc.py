@@ -19,7 +19,8 @@ def ewc(
     """Add the pull of `lam / 2 * sum_k sum_i F_k,i (theta_i - theta_k,i)^2` over the tasks k consolidated so far.
 
     Each task ends with `consolidate(opt_state, params, importance)`; before the first, the pull is exactly zero. The
-    sum over tasks is exact and takes the memory of one: two float32 trees like the parameters.
+    sum over tasks is exact and takes the memory of one: two float32 trees like the parameters. Keep the parameters
+    themselves in float32 too: in bfloat16 small pulls are lost to rounding.
     lam: a number or an array `[]`, traced ones too; with importances of mean 1 (the default of `consolidate`) 10 is a
     good start for the proximal placement and 0.1 for the coupled one. `lambdas` converts those of other libraries.
     learning_rate: of the optimizer before it, a number, an array or a schedule (update number -> rate).

@@ -19,8 +19,8 @@ def mas(
 ) -> optax.GradientTransformationExtraArgs:
     """Add the pull of `lam * sum_i Omega_i (theta_i - theta*_i)^2`, theta* where the latest task ended: no half.
 
-    Each task ends with `consolidate(opt_state, params, importance)` and an importance from `output_importance`, which
-    needs no labels: `Omega = gamma * Omega + importance`.
+    Each task ends with `consolidate(opt_state, params, importance)` and an importance from `sensitivity`, or of any
+    model `output_sensitivity`, which need no labels: `Omega = gamma * Omega + importance`.
     Arguments, memory and errors as in `ewc`; for equal strength `lam` is half of `ewc`'s.
     """
     check_not_negative("lam", lam)

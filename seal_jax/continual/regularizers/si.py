@@ -48,11 +48,13 @@ def si(
     `cl_path -= gradient * step`, with the gradient that comes in (make it the task's loss alone, clipped or not) and
     the step that goes out, so that it is right for any inner optimizer. `consolidate(opt_state, params)` ends a task:
     `omega += max(path, 0) / ((theta - anchor)^2 + xi)`, `anchor = theta`, `path = 0`.
-    inner: a whole optimizer, learning rate included. c: a number or array `[]`; with importances normalised, 20 is a
-    good start for the proximal placement, 0.1 for the coupled one. xi: damping, above 0.
-    learning_rate: as in `ewc`. placement: see `anchor`; "coupled" gives `inner` the penalty's gradient in addition. By
-    default "proximal" with a learning rate and "coupled" without.
-    State: `inner`'s and three float32 trees like the parameters. Raises ValueError as `ewc` does.
+    inner: a whole optimizer, learning rate included, but not one that gathers gradients: `optax.MultiSteps` goes around
+    it, `MultiSteps(si(...), n)`, since within it the step would not be that of the gradient that comes in. c: a number
+    or array `[]`; with importances normalised, 20 is a good start for the proximal placement, 0.1 for the coupled one.
+    xi: damping, above 0. learning_rate: as in `ewc`. placement: see `anchor`; "coupled" gives `inner` the penalty's
+    gradient in addition. By default "proximal" with a learning rate and "coupled" without.
+    State: `inner`'s and three float32 trees like the parameters. Raises ValueError as `ewc` does, and for `MultiSteps`
+    within.
     """
     check_not_negative("c", c)
     check_not_negative("xi", xi, positive=True)
@@ -61,8 +63,9 @@ def si(
     wrapped = optax.with_extra_args_support(inner)
 
     def init(params: optax.Params) -> SynapticState:
-        begun = (zeros(params), copied(params), zeros(params))
-        return SynapticState(wrapped.init(params), *begun, as_float(xi), 2.0 * as_float(c), jnp.zeros((), jnp.int32))
+        begun, state = (zeros(params), copied(params), zeros(params)), wrapped.init(params)
+        _refuse_gathering(state)
+        return SynapticState(state, *begun, as_float(xi), 2.0 * as_float(c), jnp.zeros((), jnp.int32))
 
     def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, SynapticState]:
         rate = rate_at(learning_rate, state.cl_count)
@@ -80,6 +83,15 @@ def si(
         return steps, state._replace(inner=inner_state, cl_path=path, cl_strength=strength, cl_count=count)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _refuse_gathering(inner_state: Any) -> None:
+    nodes = jax.tree.leaves(inner_state, is_leaf=lambda node: isinstance(node, optax.MultiStepsState))
+    if any(isinstance(node, optax.MultiStepsState) for node in nodes):
+        raise ValueError(
+            "optax.MultiSteps within si: a step is then of several gradients, and si sees the last of them; put it "
+            "around si instead: optax.MultiSteps(si(...), n)"
+        )
 
 
 def _further(path: jax.Array, gradient: jax.Array, step: jax.Array) -> jax.Array:

@@ -86,7 +86,8 @@ def test_one_task_has_nothing_to_forget():
     ("arguments", "message"),
     [
         (([[0.5, 0.1], [NAN, 0.5]],), r"no number at scores\[1\]\[0\]: fill it in, or allow holes"),
-        (([[0.5], [0.4, 0.5]], [0.1, 0.1]), r"no number at scores\[0\]\[1\] \(a baseline is compared with what is ab"),
+        (([[0.5], [0.4, 0.5]], [0.1, 0.1]), r"no number at scores\[0\]\[1\] \(a baseline is compared with what is ri"),
+        ((R1, [0.1, NAN, 0.1]), r"no number at baseline\[1\]"),
         ((R1, None, [0.1, NAN, 0.2]), r"no number at single\[1\]"),
         (([[NAN], [NAN, NAN], [NAN] * 3],), r"scores\[0\]\[0\], scores\[1\]\[0\], scores\[1\]\[1\] and 3 more"),
         (([[0.5, 0.1, 0.2], [0.4, 0.5, 0.2]],), "row 0 of the scores has 3 entries: after task 0 of 2 give 1 to 2"),
@@ -100,6 +101,22 @@ def test_one_task_has_nothing_to_forget():
 def test_scores_that_do_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
         metrics.from_matrix(*arguments)
+
+
+def test_forward_transfer_reads_the_scores_right_above_the_diagonal():
+    """And of the baseline all but the first; the mean above the diagonal is there where all of it is known."""
+    rows = [[0.90, 0.20], [0.70, 0.80, 0.30], [0.75, 0.60, 0.85]]
+    found = metrics.from_matrix(rows, [NAN, *BASELINE[1:]])
+    assert found["fwt"] == pytest.approx(0.15)
+    assert "fwt_upper" not in found
+    assert metrics.from_matrix(rows, BASELINE, holes=True)["fwt_upper"] == pytest.approx(0.25)
+    assert metrics.from_matrix(R1, [NAN, *BASELINE[1:]])["fwt_upper"] == pytest.approx(0.2)
+
+
+def test_the_best_of_all_rows_is_since_the_task_was_learned():
+    """A score above the diagonal that is higher than any later one counts for mammoth, and not here."""
+    found = metrics.from_matrix([[0.9, 0.99, 0.1], [0.7, 0.8, 0.3], [0.75, 0.6, 0.85]])
+    assert found["forgetting_max_all"] == pytest.approx((0.15 + 0.2) / 2)
 
 
 def test_holes_where_they_are_allowed():

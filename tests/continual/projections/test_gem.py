@@ -47,23 +47,33 @@ def oracle(matrix, slope, margin):
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.5])
-@pytest.mark.parametrize(("spread", "sweeps"), [(1.0, 50), (0.3, 500)], ids=["random memories", "nearly parallel"])
-def test_the_dual_is_solved(margin, spread, sweeps):
-    """Six past tasks in 40 dimensions, 30 draws at once."""
+@pytest.mark.parametrize("spread", [1.0, 0.3, 0.03], ids=["random memories", "correlated", "nearly parallel"])
+def test_the_dual_is_solved(margin, spread):
+    """Six past tasks in 40 dimensions, 30 draws at once; cosines between the correlated ones are about 0.9 and 0.999.
+
+    The gradient is what matters: of nearly parallel memories many v give nearly the same.
+    """
     rng = np.random.default_rng(0)
     rows = spread * rng.normal(size=(30, 6, 40)) + (spread < 1) * rng.normal(size=(30, 1, 40))
     grads = rng.normal(size=(30, 40)) - (margin + 0.1) * rows.sum(1)
     slopes, products = np.einsum("nij,nj->ni", rows, grads), np.einsum("nij,nkj->nik", rows, rows)
-
-    def solve(sweeps):
-        one = jax.vmap(lambda p, q: dual(p, q, jnp.ones(6, bool), margin, sweeps=sweeps))
-        return np.asarray(one(jnp.asarray(products, jnp.float32), jnp.asarray(slopes, jnp.float32)))
-
+    found = SOLVE(jnp.asarray(products, jnp.float32), jnp.asarray(slopes, jnp.float32), margin)
     expected = np.asarray([oracle(p + 1e-3 * np.eye(6), q, margin) for p, q in zip(products, slopes)])
-    assert 0.3 < np.mean(expected > margin) < 0.95, "the draws must have free and bound entries"
-    np.testing.assert_allclose(solve(sweeps), expected, atol=2e-3)
-    z, few = (grads + np.einsum("ni,nij->nj", v, rows) for v in (expected, solve(50)))
-    assert np.max(np.linalg.norm(few - z, axis=1) / np.linalg.norm(z, axis=1)) < 1e-2, "50 sweeps give the gradient"
+    assert 0.1 < np.mean(expected > margin) < 0.95, "the draws must have free and bound entries"
+    if spread >= 0.3:
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+    z, ours = (grads + np.einsum("ni,nij->nj", v, rows) for v in (expected, np.asarray(found, np.float64)))
+    assert np.max(np.linalg.norm(ours - z, axis=1) / np.linalg.norm(z, axis=1)) < 3e-5
+
+
+SOLVE = jax.jit(jax.vmap(lambda p, q, margin: dual(p, q, jnp.ones(6, bool), margin), (0, 0, None)))
+
+
+def test_the_same_memory_twice_is_as_once():
+    """Without eps the dual has no one solution then, but its gradient has."""
+    rows = np.repeat(ROWS, 2, axis=0)
+    found = projected(GRAD, rows, 4, margin=0.0, eps=0.0)
+    np.testing.assert_allclose(found, projected(GRAD, ROWS, 2, margin=0.0, eps=0.0), atol=1e-5)
 
 
 def test_tasks_to_come_have_no_say():
@@ -85,3 +95,8 @@ def test_bad_input():
         projected(GRAD, ROWS, 3)
     with pytest.raises(ValueError, match="margin"):
         projections.gem(2, margin=-1.0)
+    for setting in ({"margin": float("nan")}, {"eps": float("inf")}, {"margin": None}):
+        with pytest.raises(ValueError, match=f"{next(iter(setting))}=.* must be one finite number at least 0"):
+            projections.gem(2, **setting)
+    with pytest.raises(ValueError, match="tasks"):
+        projections.gem(0)
