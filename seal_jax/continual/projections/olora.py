@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.core import Tracer
 
 from seal_jax.continual.projections.gpm import NOISE, Select, without
 from seal_jax.continual.projections.ogd import orthonormalised
 from seal_jax.continual.projections.trees import is_masked, restricted, rewrite, with_paths
+from seal_jax.continual.regularizers.anchor import check_not_negative
 
 NORMS = ("l1", "squared", "normalised")
 
@@ -45,7 +45,8 @@ def olora(
     shrink: times the sum of Frobenius norms of all leaves, the released code's second weight. select: `(path, leaf) ->
     bool`, the leaves to be kept orthogonal (default: those named "a"). Until `extend_frozen` there is no penalty.
 
-    Raises ValueError for an unknown norm, columns below 1, and a lam or shrink that is negative or NaN.
+    Raises ValueError for an unknown norm, columns below 1, and a lam or shrink that is not one finite
+    number of at least 0.
     """
     _check_settings(lam, shrink, columns, norm)
     zeros = _factors(columns, select)
@@ -214,6 +215,5 @@ def _check_settings(lam: Any, shrink: Any, columns: int, norm: str) -> None:
         raise ValueError(f"norm={norm!r} is not one of {', '.join(map(repr, NORMS))}")
     if columns < 1:
         raise ValueError(f"O-LoRA needs columns of 1 or more for the factors of earlier tasks, got {columns}")
-    for name, value in (("lam", lam), ("shrink", shrink)):
-        if not isinstance(value, Tracer) and not np.all(np.asarray(value) >= 0):
-            raise ValueError(f"{name}={value} must be 0 or more")
+    check_not_negative("lam", lam)
+    check_not_negative("shrink", shrink)

@@ -110,9 +110,11 @@ def test_a_stack_of_frozen_adapters_is_trained_on():
 def test_bad_input():
     with pytest.raises(ValueError, match="'l2' is not one of 'l1', 'squared', 'normalised'"):
         projections.olora(1.0, 4, "l2")
-    for lam in (-1.0, float("nan")):
-        with pytest.raises(ValueError, match="must be 0 or more"):
+    for lam in (-1.0, float("nan"), float("inf"), jnp.ones(2), None):
+        with pytest.raises(ValueError, match=r"lam=.* must be one finite number at least 0"):
             projections.olora(lam, 4)
+    with pytest.raises(ValueError, match="shrink=inf must be one finite number"):
+        projections.olora(1.0, 4, shrink=float("inf"))
     with pytest.raises(ValueError, match="columns of 1 or more"):
         projections.olora_project(0)
     tx = projections.olora(1.0, 3)
