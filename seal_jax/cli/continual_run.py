@@ -59,6 +59,8 @@ class Run(RunOptions):
     """Most tokens of an answer."""
     score_rows: int = 64
     """Sequences at once when scoring."""
+    checkpoint_steps: int = 100
+    """Steps between checkpoints; there is one at each task's end as well."""
     strategy: UnprefixedStrategy = STRATEGY
 
     def check(self) -> None:
@@ -68,7 +70,7 @@ class Run(RunOptions):
         at_least(
             1, epochs=self.epochs, batch_size=self.batch_size, accumulate=self.accumulate, score_rows=self.score_rows
         )
-        at_least(1, importance_rows=self.importance_rows)
+        at_least(1, importance_rows=self.importance_rows, checkpoint_steps=self.checkpoint_steps)
         at_least(2, max_prompt=self.max_prompt, max_answer=self.max_answer)
         if self.accumulate > 1 and self.batch_size % self.accumulate:
             raise ValueError(f"--accumulate {self.accumulate} does not divide --batch-size {self.batch_size}")
@@ -126,6 +128,7 @@ def _streamed(command: Run, run: RunDirectory, model: Model, tasks: list[Task]) 
         seed=command.seed,
         importance_rows=command.importance_rows,
         accumulate=command.accumulate,
+        every=command.checkpoint_steps,
     )
     scoring: Any = {"how": command.scoring, "rows": command.score_rows, "max_new_tokens": command.max_answer}
     return stream_study.study(run, model, tasks, command.strategy, settings, scoring)

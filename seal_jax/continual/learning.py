@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from seal_jax.continual.method import MakeMethod, Method, Problem, Rows, Scene, State
+from seal_jax.continual.methods.parts import checked_by
 from seal_jax.continual.reset import reset_moments
 from seal_jax.runtime.constraints import split_by
 from seal_jax.runtime.mesh import ROWS
@@ -41,15 +42,17 @@ class Given(NamedTuple):
     seed: jax.Array
 
 
-@partial(jax.jit, static_argnames="program")
-def begun(params: Any, given: Given, *, program: Program) -> State:
-    """The state before the first task, in memory of its own."""
+@partial(jax.jit, static_argnames=("program", "tasks"))
+def begun(params: Any, given: Given, *, program: Program, tasks: int) -> State:
+    """The state before the first of so many tasks, in memory of its own, with what the method finds wrong raised."""
 
     def one(params: Any, given: Given) -> State:
         method = _method(program, given)
         row = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), dict(given.rows))
         memory = {} if method.memory is None else method.memory(params, row)
-        return State(jax.tree.map(jnp.copy, params), method.tx.init(trainable(params)), memory)
+        state = State(jax.tree.map(jnp.copy, params), method.tx.init(trainable(params)), memory)
+        checked_by(method, state, tasks)
+        return state
 
     return _mapped(program, one, (0, 0))(params, given)
 

@@ -81,7 +81,9 @@ class Method(NamedTuple):
     `(problem, params, memory, key) -> dict`, extra arguments of `tx.update`. begin_task, end_task: `(state, scene) ->
     state` of the same structure. reset: start each task with fresh moments and schedules (`reset_moments`).
     compiled: False runs `end_task` as plain Python, on arrays that can be looked at: importances are then checked, and
-    functions like `layer_inputs` can be called. Not with lanes.
+    functions like `layer_inputs` can be called. Not with lanes. check: `(state, tasks) -> None`, called once before
+    anything is trained with the first state, of which only shapes are known, and the number of tasks, to raise what a
+    compiled program cannot: too little room.
     """
 
     tx: optax.GradientTransformation
@@ -93,6 +95,7 @@ class Method(NamedTuple):
     end_task: Callable[[State, Scene], State] | None = None
     reset: bool = False
     compiled: bool = True
+    check: Callable[[State, int], None] | None = None
 
 
 MakeMethod: TypeAlias = Callable[[Any], Method]

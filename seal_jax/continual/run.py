@@ -70,8 +70,9 @@ def run(
     hyper: arrays that `method` is made from, where it is a function. seeds: run N lanes side by side, one for each seed
     (in place of `settings.seed`): every leaf of params and hyper and every training array leads with N, `evaluate`
     gives `[N]`; the frozen arrays are shared. For several settings, repeat seeds.
-    checkpoints: where to keep the state after each task, and every `settings.every` steps, to go on from. label: plain
-    data that names the method and its settings; a folder whose stream, settings or label are others is refused.
+    checkpoints: where to keep the state after each task, and every `settings.every` steps, to go on from; a folder of
+    another stream, start, method or settings is refused (see `same_stream.identity`). label: plain data to be compared
+    as well, for what cannot be seen in the arguments: the model, the data's version.
     on_progress: called with the steps done since the last call.
 
     One training program is compiled for the stream, whose tasks share one shape (see `task_stream.parts`). Raises
@@ -90,21 +91,24 @@ def run(
     )
     clock, now = _Clock(), _start(how, params, parts)
     if checkpoints:
-        same = same_stream.can_go_on(checkpoints, same_stream.identity(tasks, parts, settings, used, hyper, label))
+        wanted = same_stream.identity(tasks, parts, settings, used, hyper, label)
+        wanted |= same_stream.learner(method, now.state)
+        same = same_stream.can_go_on(checkpoints, wanted)
         now = _restored(checkpoints, now) if same else now
     if now.task == 0 and now.step == 0:
         now = now._replace(baseline=_scores(now, evaluate, tasks, settings, -1))
         clock.lap("evaluation")
-    before = sum(part.steps for part in parts[: int(now.task)]) + int(now.step)
+    begins = [sum(part.steps for part in parts[:index]) for index in range(len(tasks) + 1)]
+    before = begins[int(now.task)] + int(now.step)
     if on_progress and before:
         on_progress(before)
     for index in range(int(now.task), len(tasks)):
-        now = _train(how, now, parts[index], clock)
+        now = _train(how, now, parts[index], begins[index], clock)
         now.matrix[..., index, :] = _scores(now, evaluate, tasks, settings, index)
         now = now._replace(task=_number(index + 1), step=_number(0))
         clock.lap("evaluation")
         if checkpoints:
-            checkpoints.save(sum(part.steps for part in parts[: index + 1]), now)
+            checkpoints.save(begins[index + 1], now)
             clock.lap("checkpoints")
     return Result(now.matrix, now.baseline, now.losses, clock.seconds, now.state)
 
@@ -128,8 +132,8 @@ class _How(NamedTuple):
         return learning.Given(placed["rows"], placed["order"], self.hyper, self.seed)
 
 
-def _train(how: _How, now: _Progress, part: Part, clock: _Clock) -> _Progress:
-    """The rest of a task, in segments, and its end."""
+def _train(how: _How, now: _Progress, part: Part, before: int, clock: _Clock) -> _Progress:
+    """The rest of a task, in segments, and its end. before: the steps of earlier tasks; they number checkpoints."""
     task, state, data = int(now.task), now.state, how.given(part)
     fixed, numbers = {"program": how.program}, (jnp.int32(part.count), jnp.int32(task))
     if not now.step:
@@ -145,7 +149,7 @@ def _train(how: _How, now: _Progress, part: Part, clock: _Clock) -> _Progress:
         now.losses[..., task, :] = host(losses)
         now = now._replace(state=state, step=_number(stop))
         if how.checkpoints and stop < part.steps:
-            how.checkpoints.save(_position(now), now)
+            how.checkpoints.save(before + stop, now)
         if how.on_progress:
             how.on_progress(stop - start)
     clock.lap("training")
@@ -156,15 +160,9 @@ def _train(how: _How, now: _Progress, part: Part, clock: _Clock) -> _Progress:
     return now
 
 
-def _position(now: _Progress) -> int:
-    """A checkpoint's number: all steps that were done."""
-    done = np.isfinite(now.losses).reshape(-1, *now.losses.shape[-2:])[0]
-    return int(done[: int(now.task)].sum()) + int(now.step)
-
-
 def _start(how: _How, params: Any, parts: Sequence[Part]) -> _Progress:
     with use(how.mesh):
-        state = learning.begun(params, how.given(parts[0]), program=how.program)
+        state = learning.begun(params, how.given(parts[0]), program=how.program, tasks=len(parts))
     lead, count, steps = np.shape(how.seed), len(parts), max(part.steps for part in parts)
     empty = lambda *shape: np.full((*lead, *shape), np.nan)  # noqa: E731
     losses = empty(count, steps).astype(np.float32)
@@ -178,6 +176,8 @@ def _number(value: int) -> np.ndarray:
 def _scores(now: _Progress, evaluate: Evaluate, tasks: Sequence[Task], settings: Settings, after: int) -> np.ndarray:
     """The scores `[..., T]` after task number `after` (-1: before the first)."""
     last = {"all": len(tasks), "seen": after + 1, "next": after + 2}[settings.evaluate]
+    if after < 0 and settings.evaluate == "next":
+        last = len(tasks)  # what the score just before a task is compared with
     scores = np.full_like(now.baseline, np.nan)
     for index, task in enumerate(tasks[:last]):
         found = np.asarray(evaluate(now.state.params, task), np.float64)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from seal_jax.continual.described import described
 from seal_jax.continual.task_stream import Part, Settings, Task
+from seal_jax.runtime.distributed import host
 from seal_jax.runtime.files import read_json, to_plain, write_json
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 COMPARED = ("batch_size", "epochs", "importance_rows", "evaluate")
 """The settings under which a run may not go on with others; the rest change no number by more than rounding."""
+LISTED = 64
+"""Numbers of a field of the optimizer's state that are written down beside its hash."""
 
 
 def identity(
@@ -29,6 +34,22 @@ def identity(
     }
     found |= {name: getattr(settings, name) for name in COMPARED}
     return to_plain({**found, "seeds": list(seeds), "hyper": jax.tree.leaves(hyper), "label": label})
+
+
+def learner(method: Any, state: Any) -> dict[str, Any]:
+    """What else must be the same, of the method (or what makes it) and the state before the first step, as plain data.
+
+    "start", "optimizer", "memory": a hash of the arrays and of their structure, and by its path every number that the
+    optimizer's state holds, strengths among them. "method ...": numbers, words and policies that the method's functions
+    have been made with, by name. What changes no number (`remat`, `chunk`) is left out.
+    """
+    bits = iter(host(_fingerprint(state)).tolist())
+    parts = {"start": state.params, "optimizer": state.optimizer, "memory": state.memory}
+    found = {name: _hashed(tree, bits) for name, tree in parts.items()}
+    for path, leaf in jax.tree.leaves_with_path(state.optimizer):
+        if leaf.ndim < 2 and leaf.size <= LISTED and any(isinstance(k, jax.tree_util.GetAttrKey) for k in path[-1:]):
+            found[f"optimizer{jax.tree_util.keystr(path)}"] = host(leaf)
+    return to_plain({**found, **described(method)})
 
 
 def can_go_on(checkpoints: Checkpointer, wanted: dict[str, Any]) -> bool:
@@ -48,6 +69,36 @@ def can_go_on(checkpoints: Checkpointer, wanted: dict[str, Any]) -> bool:
             f"{checkpoints.folder} holds checkpoints of another stream ({words}): give another folder, or delete it"
         )
     return True
+
+
+@jax.jit
+def _fingerprint(tree: Any) -> jax.Array:
+    """64 bits of each leaf, uint32 `[leaves, 2]`: computed where the arrays are, so that nothing is gathered.
+
+    Sums modulo 2^32 of bits times odd numbers that depend on the place: the same however an array is split.
+    """
+
+    def one(x: jax.Array) -> jax.Array:
+        x = jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x
+        x = x.astype(jnp.uint8) if x.dtype == bool else x
+        bits = jax.lax.bitcast_convert_type(x, jnp.dtype(f"uint{8 * min(x.dtype.itemsize, 4)}")).astype(jnp.uint32)
+        place = jnp.zeros(bits.shape, jnp.uint32)
+        for axis in range(bits.ndim):
+            place = place * jnp.uint32(bits.shape[axis]) + jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
+        mixed = (place + jnp.uint32(1)) * jnp.uint32(2654435761)
+        mixed = (mixed ^ (mixed >> 15)) * jnp.uint32(2246822519)
+        weights = (mixed | jnp.uint32(1), (mixed ^ (mixed >> 13)) * jnp.uint32(3266489917) | jnp.uint32(1))
+        return jnp.stack([((bits ^ (bits >> 16)) * w).sum(dtype=jnp.uint32) for w in weights])
+
+    return jnp.stack([one(x) for x in jax.tree.leaves(tree)])
+
+
+def _hashed(tree: Any, bits: Iterator[list[int]]) -> str:
+    """Of a tree's structure, its leaves' places, shapes and dtypes, and the next bits, one entry for each leaf."""
+    leaves = [
+        f"{jax.tree_util.keystr(path)} {x.dtype} {x.shape} {next(bits)}" for path, x in jax.tree.leaves_with_path(tree)
+    ]
+    return hashlib.sha256(f"{jax.tree.structure(tree)} {leaves}".encode()).hexdigest()[:16]
 
 
 def _digest(part: Part) -> str:

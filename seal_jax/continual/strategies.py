@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from seal_jax import adapters
@@ -22,11 +23,11 @@ from seal_jax.continual.regularizers.ewc import ewc
 from seal_jax.continual.regularizers.l2_sp import l2_sp
 from seal_jax.continual.regularizers.mas import mas
 from seal_jax.continual.regularizers.online_ewc import online_ewc
-from seal_jax.continual.regularizers.rec_adam import rec_adam
 from seal_jax.continual.regularizers.si import si
-from seal_jax.continual.task_stream import Task
+from seal_jax.continual.task_stream import Settings, Task, task_steps
 from seal_jax.models import Config, Model, sizes
 from seal_jax.training import Hyper, adamw, constant_schedule, lm_loss
+from seal_jax.training.optim import clip_factor
 
 Name = Literal[
     "naive", "replay", "ewc", "online_ewc", "mas", "si", "l2_sp", "rec_adam", "agem", "gem", "olora", "stack", "lwf",
@@ -69,6 +70,9 @@ class Strategy:
     0 the other strategies replay as well."""
     memory_rows: int | None = None
     """Rows of a step from the memory, beside the new ones; by default as many as those."""
+    anneal: float = 0.25
+    """Of rec_adam: the share of a task's steps after which half of the gradient counts; 0.5 at most. Before it what was
+    learned is recalled, after it the task is learned."""
     gamma: float = 1.0
     """What earlier importances are multiplied with at each task's end, above 0, 1 at most."""
     learning_rate: float = 1e-3
@@ -76,7 +80,7 @@ class Strategy:
     weight_decay: float = 0.0
     """Of AdamW."""
     clip: float = 1.0
-    """Largest norm of a gradient; 0 is no limit."""
+    """Largest norm of a gradient of the data, before olora adds its penalty; 0 is no limit."""
     reset: bool = False
     """Begin each task with fresh moments of AdamW; olora and stack do so anyway."""
     rank: int = 8
@@ -100,6 +104,8 @@ class Strategy:
             raise ValueError(f"strength {self.strength}: use 0 or more")
         if self.strength is not None and self.strategy not in STRENGTHS:
             raise ValueError(f"strength {self.strength}: {self.strategy} has none; {', '.join(STRENGTHS)} have")
+        if not 0 < self.anneal <= 0.5:
+            raise ValueError(f"anneal {self.anneal}: use more than 0, and 0.5 at most")
         if not 0 < self.gamma <= 1:
             raise ValueError(f"gamma {self.gamma}: use more than 0, and 1 at most")
         if not self.learning_rate > 0:
@@ -125,12 +131,16 @@ class Prepared(NamedTuple):
     finished: Callable[[Any], Adapter]
 
 
-def prepare(plan: Strategy, model: Model, tasks: Sequence[Task], batch_size: int, seed: int = 0) -> Prepared:
-    """A strategy for this model and stream. tasks: from `text_tasks.tokenized`; of "joint" the one of `joined`."""
+def prepare(plan: Strategy, model: Model, tasks: Sequence[Task], settings: Settings) -> Prepared:
+    """A strategy for this model and stream, and the settings that `run` is to have.
+
+    tasks: from `text_tasks.tokenized`; of "joint" the one of `joined`.
+    """
+    seed = settings.seed
     fresh = functools.partial(_fresh, plan, sizes.abstract_params(model.config))
     start, loss = fresh(jax.random.key(seed)), lm_loss(remat=plan.remat)
     problem = language.problem(model.params, model.config, loss)
-    method = _optimized(plan, model.config, len(tasks))
+    method = _optimized(plan, model.config, task_steps(tasks, settings))
     finished: Callable[[Any], Adapter] = lambda adapter: adapter  # noqa: E731
     if plan.strategy in ("olora", "stack"):
         start = projections.room(start, plan.rank * max(len(tasks) - 1, 1))
@@ -142,22 +152,25 @@ def prepare(plan: Strategy, model: Model, tasks: Sequence[Task], batch_size: int
         start, method, finished = losses.teach(start), language.teaching(method), losses.untaught
     if plan.strategy == "der":
         problem = language.problem(model.params, model.config, losses.der_loss(plan.force, remat=plan.remat))
-    return Prepared(problem, _remembering(plan, method, model.config, tasks, batch_size, seed), start, finished)
+    return Prepared(problem, _remembering(plan, method, model.config, tasks, settings), start, finished)
 
 
 def _fresh(plan: Strategy, shapes: Any, key: jax.Array) -> Adapter:
     return adapters.lora.init(key, shapes, plan.rank, plan.alpha, plan.targets)
 
 
-def _optimized(plan: Strategy, config: Config, tasks: int) -> Method:
-    """The optimizer with the regularizer or projection of the strategy, and what feeds it at tasks' ends."""
-    rate, force = plan.learning_rate, plan.force
-    base = adamw(Hyper(rate, 0, weight_decay=plan.weight_decay, clip=plan.clip), constant_schedule)
-    pulls = {"ewc": ewc, "online_ewc": online_ewc, "mas": mas, "l2_sp": l2_sp, "rec_adam": rec_adam}
-    columns = plan.rank * max(tasks - 1, 1)
-    before = {"agem": agem, "gem": lambda: gem(tasks, force), "olora": lambda: olora(force, columns)}
+def _optimized(plan: Strategy, config: Config, steps: Sequence[int]) -> Method:
+    """The optimizer with the regularizer or projection of the strategy, and what feeds it. steps: of each task."""
+    rate, force, tasks = plan.learning_rate, plan.force, len(steps)
+    clip = 0.0 if plan.strategy == "olora" else plan.clip  # its penalty is not to be clipped with the data's gradient
+    base = adamw(Hyper(rate, 0, weight_decay=plan.weight_decay, clip=clip), constant_schedule)
+    pulls = {"ewc": ewc, "online_ewc": online_ewc, "mas": mas, "l2_sp": l2_sp}
+    before = {"agem": agem, "gem": lambda: gem(tasks, force), "olora": lambda: _clipped_olora(plan, tasks)}
     if plan.strategy in pulls:
         method = Method(optax.chain(base, pulls[plan.strategy](force, rate)), reset=plan.reset)
+    elif plan.strategy == "rec_adam":
+        pull = methods.annealed(force, rate, plan.anneal)
+        method = methods.annealing(Method(optax.chain(base, pull), reset=plan.reset), steps)
     elif plan.strategy in before:
         return Method(optax.chain(before[plan.strategy](), base), reset=plan.reset)
     elif plan.strategy == "si":
@@ -173,10 +186,20 @@ def _optimized(plan: Strategy, config: Config, tasks: int) -> Method:
     return methods.consolidating(method, measure(config) if measure else None, plan.gamma)
 
 
-def _remembering(
-    plan: Strategy, method: Method, config: Config, tasks: Sequence[Task], batch_size: int, seed: int
-) -> Method:
+def _clipped_olora(plan: Strategy, tasks: int) -> optax.GradientTransformationExtraArgs:
+    """The data's gradient clipped, as `adamw` does it, and then the gradient of the penalty."""
+
+    def clip(updates: Any, params: Any) -> Any:
+        del params
+        factor = clip_factor(optax.tree.norm(updates), plan.clip)
+        return jax.tree.map(lambda g: g.astype(jnp.float32) * factor, updates)
+
+    return optax.chain(optax.stateless(clip), olora(plan.force, plan.rank * max(tasks - 1, 1)))
+
+
+def _remembering(plan: Strategy, method: Method, config: Config, tasks: Sequence[Task], settings: Settings) -> Method:
     """The method with a memory of the stream, where it has one."""
+    batch_size, seed = settings.batch_size, settings.seed
     stream = sum(len(task.train["tokens"]) for task in tasks)
     size, rows = round(plan.kept * stream), plan.memory_rows or batch_size
     if plan.strategy == "agem":

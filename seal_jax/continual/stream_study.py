@@ -14,7 +14,7 @@ from seal_jax import adapters, models
 from seal_jax.continual import metrics
 from seal_jax.continual.run import run as learn
 from seal_jax.continual.strategies import Strategy, prepare
-from seal_jax.continual.task_stream import Settings, Task
+from seal_jax.continual.task_stream import Settings, Task, task_steps
 from seal_jax.continual.text_tasks import Asked, example_scores, joined
 from seal_jax.models import Model
 from seal_jax.runtime import Run
@@ -35,10 +35,10 @@ def study(
     """
     joint = plan.strategy == "joint"
     stream = [joined(tasks)] if joint else list(tasks)
-    prepared = prepare(plan, model, stream, settings.batch_size, settings.seed)
+    prepared = prepare(plan, model, stream, settings)
     outcomes = run.items("outcomes")
     evaluate = _Evaluate(model, prepared.finished, scoring, outcomes)
-    steps = sum(-(-len(t.train["tokens"]) * (t.epochs or settings.epochs) // settings.batch_size) for t in stream)
+    steps = sum(task_steps(stream, settings))
     with progress("steps", steps) as advance:
         found = learn(
             prepared.problem,

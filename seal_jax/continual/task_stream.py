@@ -13,7 +13,7 @@ from seal_jax.data.packing import permutation
 
 class Task(NamedTuple):
     """name; train: dict of NumPy arrays `[n, ...]` (with lanes `[N, n, ...]`); test: whatever `evaluate` reads;
-    epochs: passes over `train`, where they are not those of the settings.
+    epochs: passes over `train`, where they are not those of the settings (None).
     """
 
     name: str
@@ -28,9 +28,11 @@ class Settings:
 
     batch_size: new rows of a step; an epoch is one pass over the new task, whatever a method adds to the batches, and
     the last step is filled with rows of the next pass. epochs: passes. seed: of the order and of all keys.
-    importance_rows: at most so many rows of a task are given to methods to estimate importances from (None: one pass).
+    importance_rows: at most so many rows of a task are given to methods to estimate importances from (None: one pass
+    over the task with the fewest). They are whole batches, and as many for every task, since a stream is one program.
     accumulate: parts of a step whose gradients are summed. every: steps between checkpoints (None: at tasks' ends).
-    evaluate: which tasks are scored after each: "all"; "seen"; "next", those seen and the one to come.
+    evaluate: which tasks are scored after each: "all"; "seen"; "next", those seen and the one to come, and before the
+    first task all of them, which is what forward transfer reads.
     """
 
     batch_size: int = 8
@@ -71,8 +73,7 @@ def parts(tasks: Sequence[Task], settings: Settings, lanes: int | None, seeds: S
     counts = [_count(task.name, rows, lanes) for task, rows in zip(tasks, arrays)]
     _check_alike(tasks, arrays, axis)
     most, made = max(counts), []
-    epochs = [task.epochs or settings.epochs for task in tasks]
-    steps = [-(-n * e // settings.batch_size) for n, e in zip(counts, epochs)]
+    steps = [_steps(task, count, settings) for task, count in zip(tasks, counts)]
     for index, (rows, count, taken) in enumerate(zip(arrays, counts, steps)):
         spare = [(0, 0)] * axis + [(0, most - count)]
         padded = {k: np.pad(x, spare + [(0, 0)] * (x.ndim - axis - 1)) for k, x in rows.items()}
@@ -81,11 +82,23 @@ def parts(tasks: Sequence[Task], settings: Settings, lanes: int | None, seeds: S
     return made
 
 
+def task_steps(tasks: Sequence[Task], settings: Settings) -> list[int]:
+    """The steps that each task is trained for, without lanes. ValueError for tasks that cannot be trained on."""
+    return [_steps(t, _count(t.name, {k: np.asarray(x) for k, x in t.train.items()}, None), settings) for t in tasks]
+
+
 def importance_batches(parts_: Sequence[Part], settings: Settings) -> int:
-    """How many of the first batches of a task are one pass over it or `importance_rows`; the same for all tasks."""
+    """How many of the first batches of a task are `importance_rows`, or one pass over the smallest task: K for all."""
     most = settings.importance_rows
     counts = [part.count if most is None else min(part.count, most) for part in parts_]
     return min(max(1, min(counts) // settings.batch_size), *(part.steps for part in parts_))
+
+
+def _steps(task: Task, count: int, settings: Settings) -> int:
+    epochs = settings.epochs if task.epochs is None else task.epochs
+    if epochs < 1:
+        raise ValueError(f"task {task.name!r} has epochs={epochs}: use 1 or more, or None for those of the settings")
+    return -(-count * epochs // settings.batch_size)
 
 
 def _order(count: int, taken: int, steps: int, batch: int, counter: tuple[int, int]) -> np.ndarray:

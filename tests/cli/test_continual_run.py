@@ -7,6 +7,7 @@ import pytest
 from seal_jax import models
 from seal_jax.cli import main
 from seal_jax.continual import metrics
+from seal_jax.runtime.checkpoint import Checkpointer
 from seal_jax.seal.demo import CHECKPOINT
 
 WORDS = {"colours": ("red", "blue"), "sizes": ("big", "small")}
@@ -52,6 +53,34 @@ def test_a_stream_end_to_end(command, tmp_path, capsys):
     assert {**again, "seconds": 0} == {**found, "seconds": 0}
     assert command("--strategy", "naive") == 2
     assert "other settings" in capsys.readouterr().err
+
+
+class Killed(BaseException):
+    """Stands for a signal."""
+
+
+@pytest.mark.parametrize("strategy", ["si", "joint"])
+def test_killed_in_the_middle_of_a_task_and_run_again(command, tmp_path, capsys, monkeypatch, strategy):
+    arguments = ["--strategy", strategy, "--memory", "0.5", "--checkpoint-steps", "3", "--test", "2"]
+    assert command(*arguments) == 0
+    whole = json.loads(capsys.readouterr().out)
+    save, at = Checkpointer.save, []
+
+    def killed(keep, step, tree):
+        save(keep, step, tree)
+        at.append((step, int(tree.task)))
+        if step >= 11:
+            raise Killed
+
+    monkeypatch.setattr(Checkpointer, "save", killed)
+    with pytest.raises(Killed):
+        command(*arguments, "--out", str(tmp_path / "killed"))
+    monkeypatch.setattr(Checkpointer, "save", save)
+    assert at == ([(3, 0), (6, 0), (8, 1), (11, 1)] if strategy == "si" else [(3, 0), (6, 0), (9, 0), (12, 0)])
+    capsys.readouterr()
+    assert command(*arguments, "--out", str(tmp_path / "killed")) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert {**again, "seconds": 0} == {**whole, "seconds": 0}
 
 
 def test_all_tasks_at_once_by_answering(command, capsys):

@@ -83,6 +83,22 @@ def test_the_first_task_is_plain_training_and_the_others_are_not(found, name):
     assert found(name).matrix.shape == (2, 3, 3)
 
 
+@pytest.mark.parametrize(("steps", "share"), [(6, 0.25), (400, 0.5)])
+def test_rec_adam_is_annealed_over_the_steps_of_its_task(steps, share):
+    tx = methods.annealed(0.0, 1.0, share)
+    one, t0 = jnp.ones(()), share * steps
+    found, state = [], tx.init(one)
+    for _ in range(steps):
+        update, state = tx.update(one, state, one, task_steps=steps)
+        found.append(np.asarray(update))
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-10 / t0 * (np.arange(1, steps + 1) - t0))), rtol=1e-4)
+    assert found[-1] > 0.9999
+    with pytest.raises(ValueError, match=r"share=0\.6"):
+        methods.annealed(1.0, 1.0, 0.6)
+    with pytest.raises(ValueError, match=r"use methods\.annealing"):
+        tx.update(one, state, one)
+
+
 @pytest.mark.parametrize("name", ["ewc", "mas", "si", "l2_sp", "replay+ewc"])
 def test_the_penalty_is_there(found, name):
     state = found(name).state
@@ -132,6 +148,28 @@ def test_adapters_of_earlier_tasks_are_held(found):
     assert entry["held_a"].shape == (2, 7, 4)
     assert (np.abs(np.asarray(entry["held_a"])).sum(axis=1) > 0).all()
     assert (np.abs(np.asarray(entry["b"])).sum(axis=(1, 2)) > 0).all()  # of the last task, which is not held
+
+
+@pytest.mark.parametrize(
+    ("columns", "of_olora", "last", "message"),
+    [
+        (2, 6, None, r"layer_0/kernel: 2 of 2 columns are taken after 1 of 3 tasks; 2 more do not fit.* needs 6"),
+        (5, 6, None, r"4 of 5 columns are taken after 2 of 3 tasks; 2 more do not fit.* needs 6"),
+        (3, 4, 2, r"2 of 3 columns are taken after 1 of 3 tasks; 2 more do not fit.* needs 4"),
+        (4, 3, 2, r"layer_0/kernel/a: no room for 1 more; make the transform with more columns than 3.* needs 4"),
+    ],
+)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_too_little_room_for_a_stack_is_refused_before_training(columns, of_olora, last, message, compiled):
+    tasks = [t._replace(train={k: x[0] for k, x in t.train.items()}) for t in demo.tasks([0], SHAPE)]
+    fresh = lambda key: demo.adapter(key, BASE, 2)  # noqa: E731
+    method = Method(optax.chain(continual.olora(1.0, of_olora), ADAM), compiled=compiled)
+    method = methods.rehearsing(methods.stacking(method, fresh, last=last), replay.Reservoir(8), 4)
+    start = projections.room(fresh(jax.random.key(0)), columns)
+    asked = []
+    with pytest.raises(ValueError, match=message):
+        run(Problem(demo.adapted_loss, BASE), method, start, tasks, lambda p, t: asked.append(t) or 0.0, SETTINGS)
+    assert not asked
 
 
 def test_a_method_that_looks_at_values_is_not_mapped(found):

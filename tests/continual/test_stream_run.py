@@ -8,9 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from seal_jax import training
-from seal_jax.continual import demo, learning, task_stream
-from seal_jax.continual.method import Method
+from seal_jax import continual, training
+from seal_jax.continual import demo, learning, methods, replay, task_stream
+from seal_jax.continual.method import Method, Problem
 from seal_jax.continual.run import run
 from seal_jax.continual.task_stream import Settings, Task
 from seal_jax.data.worlds import permuted
@@ -57,7 +57,7 @@ def test_a_plain_loop_gives_the_same(stream, start, whole):
     parts = task_stream.parts(stream, SETTINGS, None, [SETTINGS.seed])
     params, optimizer = start, NAIVE.tx.init(start)
     matrix = []
-    grad = jax.jit(jax.value_and_grad(lambda p, b: demo.loss((), p, b, None)))
+    grad = jax.jit(jax.value_and_grad(lambda p, b: demo.loss((), p, b, jax.random.key(0))))
     for task, part in zip(stream, parts):
         for step in range(part.steps):
             batch = {name: x[part.order[step]] for name, x in task.train.items()}
@@ -151,11 +151,52 @@ def test_a_checkpoint_of_another_stream_is_refused(stream, start, tmp_path):
         go(stream, dataclasses.replace(SETTINGS, epochs=1))
 
 
+def pulled(lam, rows=4):
+    """Latest-anchor EWC and replay."""
+    method = Method(optax.chain(NAIVE.tx, continual.online_ewc(lam, 1e-2)))
+    method = methods.consolidating(method, methods.logits_fisher_importance())
+    return methods.rehearsing(method, replay.Reservoir(8), rows)
+
+
+def test_a_checkpoint_of_another_method_or_start_is_refused(stream, start, tmp_path):
+    keep = Checkpointer(tmp_path)
+    settings = dataclasses.replace(SETTINGS, evaluate="seen")
+    go = lambda method, params=start: run(demo.PROBLEM, method, params, stream, score, settings, checkpoints=keep)  # noqa: E731
+    found = go(pulled(1.0))
+    np.testing.assert_array_equal(go(pulled(1.0)).matrix, found.matrix)
+    with pytest.raises(ValueError, match=r"another stream .*cl_strength: 1.0 there, 10000.0 now"):
+        go(pulled(1e4))
+    with pytest.raises(ValueError, match=r"another stream .*rows: 4 there, 8 now"):
+        go(pulled(1.0, rows=8))
+    with pytest.raises(ValueError, match=r"another stream .*optimizer"):
+        go(NAIVE)
+    with pytest.raises(ValueError, match=r"another stream .*start"):
+        go(pulled(1.0), jax.tree.map(lambda x: x * 0, start))
+    with pytest.raises(ValueError, match=r"another stream .*hyper.learning_rate: 0.01 there, 0.02 now"):
+        go(pulled(1.0)._replace(tx=optax.chain(rate_method(2e-2).tx, continual.online_ewc(1.0, 1e-2))))
+
+
+def test_checkpoints_of_a_diverged_run_are_numbered_by_steps_taken(stream, start, tmp_path):
+    saved = []
+
+    class Recorded(Checkpointer):
+        def save(self, step, tree):
+            saved.append((step, int(tree.task), int(tree.step)))
+            super().save(step, tree)
+
+    nan = Problem(lambda *given: demo.loss(*given) * jnp.nan)
+    settings = dataclasses.replace(SETTINGS, every=2, evaluate="seen")
+    run(nan, NAIVE, start, stream, score, settings, checkpoints=Recorded(tmp_path))
+    assert [step for step, *_ in saved] == [2, 4, 5, 7, 9, 10, 12, 14, 15]
+    assert [step for step, *_ in saved] == [5 * task + step for _, task, step in saved]
+
+
 @pytest.mark.parametrize(("evaluate", "known"), [("seen", np.tri(3)), ("next", np.tri(3, k=1))])
 def test_what_is_not_asked_is_nan(stream, start, evaluate, known):
     found = run(demo.PROBLEM, NAIVE, start, stream, score, dataclasses.replace(SETTINGS, evaluate=evaluate))
     np.testing.assert_array_equal(np.isfinite(found.matrix), known.astype(bool))
-    assert np.isfinite(found.baseline).tolist() == [evaluate == "next", False, False]
+    # Forward transfer reads every task's score before any learning and just before its own.
+    assert np.isfinite(found.baseline).tolist() == [evaluate == "next"] * 3
 
 
 def test_rows_of_a_step_in_parts_are_the_same_step(stream, start, whole):
@@ -177,6 +218,8 @@ BAD = {
         "equal leading axes",
     ),
     "empty": (lambda s: [s[0]._replace(train={k: x[:0] for k, x in s[0].train.items()})], {}, "no training rows"),
+    "no passes": (lambda s: [s[0]._replace(epochs=0)], {}, "'permutation 0' has epochs=0: use 1 or more"),
+    "passes below 0": (lambda s: [s[0]._replace(epochs=-1)], {}, "'permutation 0' has epochs=-1: use 1 or more"),
     "no lanes": (lambda s: s, {"seeds": [0, 1]}, "every leaf of params needs the leading axis N=2"),
 }
 

@@ -4,6 +4,7 @@ Each takes a method (to begin with `Method(tx)`) and returns one that does somet
 consolidating(Method(tx), importance), ...)` is EWC with replay.
 """
 
+from seal_jax.continual.methods.annealing import annealed, annealing
 from seal_jax.continual.methods.consolidating import (
     Importance,
     consolidating,
@@ -19,6 +20,8 @@ from seal_jax.continual.methods.stacking import stacking
 
 __all__ = [
     "Importance",
+    "annealed",
+    "annealing",
     "consolidating",
     "dark",
     "distilling",

@@ -41,6 +41,12 @@ def ended_by(method: Method, state: State, scene: Scene) -> State:
     return state if method.end_task is None else method.end_task(state, scene)
 
 
+def checked_by(method: Method, state: State, tasks: int) -> None:
+    """Raise what a method finds wrong with its first state for a stream of so many tasks."""
+    if method.check is not None:
+        method.check(state, tasks)
+
+
 def remembered(state: State, name: str, value: Any) -> State:
     """The state with `memory[name]` replaced."""
     return state._replace(memory={**state.memory, name: value})

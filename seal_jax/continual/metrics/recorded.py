@@ -42,7 +42,9 @@ def read_scores(path: pathlib.Path) -> Scores:
     JSON: `{"matrix": [[...], ...], "tasks": [names], "baseline": [...], "single": [...], "joint": [...]}`, of which
     only the matrix has to be there, or the matrix alone; null is not known, and rows may end early. CSV (.csv): a row
     for each task learned and a column for each task, an empty cell is not known; a first row of task names and a first
-    column of row names may be there, and rows named baseline, single and joint are the vectors.
+    column of row names may be there, and rows named baseline, single and joint are the vectors. Names that are numbers,
+    such as years, are whole ones over 100, or begin with an empty cell before a column of row names. Scores may all
+    have a % sign, and are then in percent.
     Raises ValueError naming the place of what cannot be read; OSError if there is no such file.
     """
     path = path / "result.json" if path.is_dir() else path
@@ -68,18 +70,27 @@ def _from_csv(content: str, path: pathlib.Path) -> Scores:
     lines = csv.reader(io.StringIO(content))
     table = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if any(cell.strip() for cell in row)]
     names: list[str] = []
-    if table and any(cell and not _is_number(cell) for cell in table[0][1][1:] or table[0][1]):
+    if table and (any(cell and not _is_number(cell) for cell in table[0][1][1:] or table[0][1]) or _numbered(table)):
         names = table.pop(0)[1]
     named = bool(table) and all(row[0] and not _is_number(row[0]) for _, row in table)
     names = names[1:] if named else names
     rows, given = [], {}
+    signs = {cell.endswith("%") for _, row in table for cell in row[named:] if _is_number(cell)}
     for line, row in table:
         cells = row[1:] if named else row
-        scores = [_cell(cell, f"{path}: line {line}, column {c + 1 + named}") for c, cell in enumerate(cells)]
+        scores = [
+            _cell(cell, f"{path}: line {line}, column {c + 1 + named}", True in signs) for c, cell in enumerate(cells)
+        ]
         if named and row[0].lower() in VECTORS:
             given[row[0].lower()] = scores
         else:
             rows.append(scores)
+    if not (names or named) and len(rows) == max(map(len, rows)) + 1 and all(cell.isdecimal() for cell in table[0][1]):
+        line, row = table[0]
+        raise ValueError(
+            f"{path}: {len(rows)} rows of scores for {len(row)} tasks; if line {line} ({','.join(row)}) names the "
+            "tasks, begin it with an empty cell and each row with a name"
+        )
     return _scores(path, rows, names, given)
 
 
@@ -101,17 +112,28 @@ def _numbers(values: Any, where: str) -> list[float]:
     return [json_fields.number(value, f"{where}[{i}]") for i, value in enumerate(values)]
 
 
-def _cell(cell: str, where: str) -> float:
+def _numbered(table: list[tuple[int, list[str]]]) -> bool:
+    """Whether the first of more than one row holds names that are numbers."""
+    (_, first), others = table[0], [row for _, row in table[1:]]
+    if not first[0]:
+        return len(first) > 1 and bool(others) and all(row[0] and not _is_number(row[0]) for row in others)
+    years = all(cell.isdecimal() and int(cell) > 100 for cell in first)
+    return years and len(others) == len(first) == len(set(first))
+
+
+def _cell(cell: str, where: str, percent: bool) -> float:
     if not cell:
         return math.nan
     if not _is_number(cell):
         raise ValueError(f"{where}: {cell!r:.40} is no score; leave the cell empty where none is known")
-    return float(cell)
+    if percent and not cell.endswith("%"):
+        raise ValueError(f"{where}: {cell!r} has no % and other scores have: use one unit")
+    return float(cell.removesuffix("%"))
 
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        float(cell.removesuffix("%"))
     except ValueError:
         return False
     return True

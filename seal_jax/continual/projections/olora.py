@@ -118,7 +118,7 @@ def extend_frozen(opt_state: Any, params: Any) -> Any:
 
     Rewrites all states of `olora` and `olora_project`; the factors take the first empty columns. Pure, and may be
     traced. Raises ValueError for another tree, if there is no such state, or, of values that are not traced, if there
-    are not columns enough.
+    are not columns enough: where they may be traced, ask `check_frozen` before, since what has no room is left out.
     """
 
     def append(path: str, old: jax.Array, a: Any) -> jax.Array:
@@ -138,6 +138,26 @@ def extend_frozen(opt_state: Any, params: Any) -> Any:
         return type(state)(with_paths(grow, kept, laid_beside(kept, params)))
 
     return rewrite(opt_state, (OloraState, OloraBasis), change)
+
+
+def check_frozen(opt_state: Any, params: Any, held: int) -> None:
+    """Raise ValueError unless every state of `olora` and `olora_project` has columns for `held` adapters like `params`.
+
+    Only shapes are looked at. An orthonormal basis never needs more columns than a factor has rows. ValueError too if
+    there is no such state.
+    """
+
+    def change(state: Any) -> Any:
+        def check(path: str, old: jax.Array, a: Any) -> None:
+            most = old.shape[-2] if isinstance(state, OloraBasis) else held * a.shape[-1]
+            needed = min(held * a.shape[-1], most)
+            _refuse_columns(path, needed - old.shape[-1], old.shape[-1], f": this stream needs {needed}")
+
+        (kept,) = state
+        with_paths(check, kept, laid_beside(kept, params))
+        return state
+
+    rewrite(opt_state, (OloraState, OloraBasis), change)
 
 
 def laid_beside(kept: Any, params: Any) -> Any:
@@ -167,9 +187,14 @@ def _spanned(basis: jax.Array, a: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _check_room(path: str, missing: jax.Array, columns: int) -> None:
-    if not isinstance(missing, Tracer) and (missing > 0).any():
+    if not isinstance(missing, Tracer):
+        _refuse_columns(path, int(missing.max()), columns)
+
+
+def _refuse_columns(path: str, missing: int, columns: int, needed: str = "") -> None:
+    if missing > 0:
         raise ValueError(
-            f"{path}: no room for {missing.max()} more; make the transform with more columns than {columns}"
+            f"{path}: no room for {missing} more; make the transform with more columns than {columns}{needed}"
         )
 
 

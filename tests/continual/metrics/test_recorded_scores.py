@@ -48,6 +48,19 @@ def test_what_is_above_the_diagonal_may_be_missing(tmp_path, name, content):
     assert len(found.tasks) == 2
 
 
+@pytest.mark.parametrize("content", ["2021,2022\n.9,.1\n.7,.8\n", ",2021,2022\nfirst,.9,.1\nsecond,.7,.8\n"])
+def test_tasks_may_be_named_by_years(tmp_path, content):
+    found = metrics.read_scores(write(tmp_path / "a.csv", content))
+    assert found.tasks == ["2021", "2022"]
+    np.testing.assert_equal(found.matrix, [[0.9, 0.1], [0.7, 0.8]])
+
+
+@pytest.mark.parametrize("content", ["90%,10 %\n70%,80%\n", "a,b\nfirst,90%,10%\nsecond,70%,80%\n"])
+def test_percent_signs(tmp_path, content):
+    content = content.replace("a,b", ",a,b")
+    np.testing.assert_equal(metrics.read_scores(write(tmp_path / "a.csv", content)).matrix, [[90, 10], [70, 80]])
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -62,6 +75,8 @@ def test_what_is_above_the_diagonal_may_be_missing(tmp_path, name, content):
         ("a.json", "{", r"a.json: invalid JSON at line 1"),
         ("a.json", "", r"a.json: the file is empty; expected a matrix of scores"),
         ("a.csv", ".9,\n.7,x\n", r"a.csv: line 2, column 2: 'x' is no score"),
+        ("a.csv", "1,2\n.9,.1\n.7,.8\n", r"a.csv: 3 rows of scores for 2 tasks; if line 1 \(1,2\) names the tasks, "),
+        ("a.csv", "90%,.1\n70%,.8\n", r"a.csv: line 1, column 2: '.1' has no % and other scores have: use one unit"),
         ("a.csv", "a,b\nfirst,.9\nsecond,.7,.8\nthird,.7,.8,.9", r"a.csv: tasks has 1 entries and the matrix 3 tasks"),
         ("a.csv", ".9,.1\n.7,.8\n.1,.1\n", r"a.csv: row 2 of the scores has 2 entries"),
     ],
