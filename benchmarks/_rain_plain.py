@@ -78,7 +78,7 @@ class Search:
         states, self.cache = self.read([prompt], transformers.DynamicCache(config=self.model.config))
         self.last = states[0, -1:]
         while True:
-            self.search_set()
+            trees.search_set(self.settings, self.root, self.widening, self.value_leaf)
             child = trees.best_child(self.root)
             if child is None:
                 break
@@ -92,15 +92,6 @@ class Search:
                 self.expand(self.root, *self.way(self.root))
         tokens = self.new[: self.settings.max_new_tokens]
         return Found(tokens, self.searches, self.passes, self.processed, len(self.values))
-
-    def search_set(self) -> None:
-        """Search until a set is to be committed."""
-        for _ in range(trees.budget(self.settings, self.root.fn)):
-            leaf = trees.descend(self.settings, self.root, self.widening)
-            self.value_leaf(leaf)
-            best = trees.best_child(self.root)
-            if best is not None and trees.is_sure(self.settings, best.fn, best.q):
-                return
 
     def way(self, node: Any) -> tuple[torch.Tensor, Any]:
         """States of the tokens from the root to a node, after that of the text's last, and the cache there."""

@@ -23,6 +23,7 @@ from seal_jax.cli.report import Report, show
 from seal_jax.continual import demo, metrics
 from seal_jax.continual.run import run as learn
 from seal_jax.continual.task_stream import Settings
+from seal_jax.evaluation.matrix import known_error, known_mean
 from seal_jax.runtime import Run, method_plots
 
 COLUMNS = ("op", "la", "forgetting_last")
@@ -90,7 +91,7 @@ def _lanes(entry: Entry, seeds: Sequence[int], strengths: Sequence[float], epoch
 
 
 def _estimate(values: Sequence[float]) -> dict[str, float]:
-    return {"mean": float(np.mean(values)), "stderr": float(np.std(values, ddof=1) / np.sqrt(len(values)))}
+    return {"mean": known_mean(values), "stderr": known_error(values)}
 
 
 def _text(estimate: dict[str, float]) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from seal_jax import models
 from seal_jax.cli.report import Report, show
 from seal_jax.data.worlds import biographies, self_edits
+from seal_jax.evaluation.matrix import known_error
 from seal_jax.runtime import Run
 from seal_jax.seal import demo, knowledge
 
@@ -67,7 +68,7 @@ def _statistics(rewards: np.ndarray) -> dict[str, float]:
     return {
         "count": rewards.size,
         "mean": float(rewards.mean()),
-        "stderr": float(rewards.mean(1).std(ddof=1) / len(rewards) ** 0.5),
+        "stderr": known_error(rewards.mean(1)),
         **{name: float(q) for name, q in zip(("lower_quartile", "median", "upper_quartile"), quartiles)},
     }
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from seal_jax.data.problems import Problem
+from seal_jax.evaluation.matrix import known_error, known_mean
 from seal_jax.runtime.logging import table
 
 NAMES = {
@@ -69,7 +70,7 @@ def _scores(good: Mapping[str, np.ndarray], name: str, where: np.ndarray) -> dic
 
 
 def _mean(values: np.ndarray) -> list[float]:
-    return [float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)]
+    return [known_mean(values), known_error(values)]
 
 
 def _judged(runs: Sequence[Mapping[str, Any]], where: np.ndarray) -> dict[str, float]:

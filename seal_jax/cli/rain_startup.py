@@ -54,12 +54,11 @@ ADVICE = "a lower --slots, --nodes or --max-new-tokens, or --dtype bfloat16"
 
 
 def _memory(command: Command, opened: Opened, job: Job, width: int) -> Memory:
-    import jax
-
     from seal_jax import rain
+    from seal_jax.rain.groups import usual_size
 
     slots = min(command.slots, len(job.prompts))
-    group = command.group or (slots if jax.default_backend() != "cpu" else -(-slots // 8))
+    group = command.group or usual_size(slots)
     settings, longest = command.searching.settings(), max(map(len, job.prompts))
     dtype = command.dtype
     return rain.memory(opened.checkpoint.config, settings, slots, longest, dtype, group=min(group, slots), width=width)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from seal_jax.continual.described import described
+from seal_jax.continual.described import LISTED, described
 from seal_jax.continual.task_stream import Part, Settings, Task
 from seal_jax.runtime.distributed import host
 from seal_jax.runtime.files import read_json, to_plain, write_json
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 COMPARED = ("batch_size", "epochs", "importance_rows", "evaluate")
 """The settings under which a run may not go on with others; the rest change no number by more than rounding."""
-LISTED = 64
-"""Numbers of a field of the optimizer's state that are written down beside its hash."""
 
 
 def identity(

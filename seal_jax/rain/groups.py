@@ -28,6 +28,11 @@ class Group(NamedTuple):
         return jax.tree.map(lambda x, y: x.at[at].set(y, mode="drop"), into, rows)
 
 
+def usual_size(slots: int) -> int:
+    """How many of so many slots share a pass: few on a CPU, whose passes cost by their rows, else all."""
+    return -(-slots // 8) if jax.default_backend() == "cpu" else slots
+
+
 def first_of(mask: jax.Array, size: int) -> Group:
     """The first `size` slots for which the mask bool `[B]` holds."""
     if size >= len(mask):

@@ -15,6 +15,7 @@ from seal_jax.generation.stops import ending
 from seal_jax.models import Config, Params, unroll
 from seal_jax.rain import embeddings
 from seal_jax.rain.endings import make_endings
+from seal_jax.rain.groups import usual_size
 from seal_jax.rain.host import Found, OnFinished, Result, Run, check_slots, judged_sizes, prepare, result
 from seal_jax.rain.judge import Judge
 from seal_jax.rain.programs import Waiting, finished, programs_for
@@ -74,7 +75,7 @@ def search(
     count = min(check_slots(slots), max(len(prompts), 1))
     number = programs_for(params, count, programs)
     each = -(-count // number)
-    size = (each if jax.default_backend() != "cpu" else -(-each // 8)) if group is None else group
+    size = usual_size(each) if group is None else group
     sizes = judged_sizes(job.longest)
     program = Program(config, settings, job.columns, sizes, min(size, each), embed.width(config), trees)
     judge.check(job.longest)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from seal_jax.evaluation.matrix import from_matrix, known_mean
+from seal_jax.evaluation.matrix import from_matrix, known_error, known_mean
 
 Estimate = dict[str, float]
 """`{"mean", "stderr"}` over sequences; the error is NaN for a single one."""
@@ -75,10 +75,7 @@ def mean_matrix(matrices: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 def estimate(values: ArrayLike) -> Estimate:
     """Mean and standard error of the mean of those values that are no NaN."""
-    kept = np.asarray(values, np.float64)
-    kept = kept[~np.isnan(kept)]
-    spread = float(kept.std(ddof=1) / len(kept) ** 0.5) if len(kept) > 1 else float("nan")
-    return {"mean": known_mean(kept), "stderr": spread}
+    return {"mean": known_mean(values), "stderr": known_error(values)}
 
 
 def difference(a: ArrayLike, b: ArrayLike) -> dict[str, Estimate]:

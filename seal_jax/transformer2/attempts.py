@@ -11,6 +11,7 @@ import numpy as np
 
 from seal_jax import generation, models
 from seal_jax.data.problems import Problem
+from seal_jax.evaluation.matrix import known_error, known_mean
 from seal_jax.generation.prompts import encode_one
 from seal_jax.transformer2.tasks import Task, grade_all
 from seal_jax.transformer2.update import Attach, layered
@@ -124,11 +125,8 @@ def accuracy(attempts: Sequence[Sequence[Attempt]]) -> tuple[float, float]:
     NaN if nothing was graded; the standard error of one problem is NaN as well.
     """
     graded = [[a.correct for a in each if a.correct is not None] for each in attempts]
-    means = np.array([np.mean(each) for each in graded if each], float)
-    if not means.size:
-        return float("nan"), float("nan")
-    error = means.std(ddof=1) / np.sqrt(means.size) if means.size > 1 else np.nan
-    return float(means.mean()), float(error)
+    means = [np.mean(each) for each in graded if each]
+    return known_mean(means), known_error(means)
 
 
 def _adapted(

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from seal_jax import models
 from seal_jax.adapters import Adapter
 from seal_jax.data.problems import Problem
+from seal_jax.evaluation.matrix import known_error, known_mean
 from seal_jax.generation.bank import Layered
 from seal_jax.transformer2.attempts import attempt, under
 from seal_jax.transformer2.tasks import Task
@@ -47,10 +46,9 @@ def summary(correct: Verdicts) -> dict[str, float]:
     """
     values = [float(c) for c in correct if c is not None]
     ungraded = len(correct) - len(values)
-    mean, error = _mean(values)
     return {
-        "accuracy": mean,
-        "stderr": error,
+        "accuracy": known_mean(values),
+        "stderr": known_error(values),
         "problems": len(correct),
         **({"ungraded": ungraded} if ungraded else {}),
     }
@@ -64,12 +62,4 @@ def paired(a: Verdicts, b: Verdicts) -> dict[str, float]:
     if len(a) != len(b):
         raise ValueError(f"{len(a)} verdicts and {len(b)}: a paired difference needs both of the same problems")
     values = [float(x) - float(y) for x, y in zip(a, b) if x is not None and y is not None]
-    mean, error = _mean(values)
-    return {"difference": mean, "stderr": error, "problems": len(values)}
-
-
-def _mean(values: Sequence[float]) -> tuple[float, float]:
-    count = len(values)
-    if not count:
-        return float("nan"), float("nan")
-    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(count)) if count > 1 else float("nan")
+    return {"difference": known_mean(values), "stderr": known_error(values), "problems": len(values)}

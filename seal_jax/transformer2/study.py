@@ -15,6 +15,7 @@ import numpy as np
 
 from seal_jax import adapters, models
 from seal_jax.adapters import Adapter
+from seal_jax.evaluation.matrix import known_error
 from seal_jax.runtime import Run
 from seal_jax.training.trainable import trainable
 from seal_jax.transformer2 import reinforce, supervised
@@ -140,13 +141,12 @@ def over_seeds(by_seed: Sequence[Sequence[float | None]], base: Sequence[float |
     graded = np.isfinite(values).all(0) & np.isfinite(before)
     values, before = values[:, graded], before[graded]
     mean, gain = values.mean(0), values.mean(0) - before
-    error = lambda x: float(x.std(ddof=1) / np.sqrt(len(x)))  # noqa: E731
     return {
         "accuracy": float(mean.mean()),
-        "stderr": error(mean),
+        "stderr": known_error(mean),
         "difference": float(gain.mean()),
-        "difference_stderr": error(gain),
+        "difference_stderr": known_error(gain),
         "seeds": values.mean(1).tolist(),
-        "seeds_stderr": error(values.mean(1)) if len(values) > 1 else None,
+        "seeds_stderr": known_error(values.mean(1)) if len(values) > 1 else None,
         "problems": len(before),
     }

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from seal_jax.adapters import Adapter
+from seal_jax.evaluation.matrix import known_error
 from seal_jax.transformer2.classify import OTHERS, Classifier
 from seal_jax.transformer2.dispatch import answer, dispatch
 from seal_jax.transformer2.expert_bank import ExpertBank
@@ -130,7 +131,7 @@ def by_name(by_seed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _over_draws(by_seed: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     own, base = ([float(np.mean(one["verdicts"][n])) for one in by_seed] for n in (name, "base"))
     gains = [a - b for a, b in zip(own, base)]
-    error = lambda x: float(np.std(x, ddof=1) / len(x) ** 0.5) if len(x) > 1 else None  # noqa: E731
+    error = lambda x: known_error(x) if len(x) > 1 else None  # noqa: E731
     return {
         "seeds": own,
         "seeds_stderr": error(own),

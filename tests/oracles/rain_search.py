@@ -41,7 +41,7 @@ class Search:
         root.key, root.draws = key, 0
         self.root, self.commits, self.searches = root, [], 0
         while True:
-            self.search_set()
+            trees.search_set(self.settings, self.root, self.widening, self.value_leaf)
             child = trees.best_child(self.root)
             self.commits.append(snapshot(self.root))
             if child is None:
@@ -54,14 +54,6 @@ class Search:
                 self.expand(self.root)
             if self.is_over(self.new) or len(self.new) >= self.settings.max_new_tokens:
                 return self
-
-    def search_set(self):
-        for _ in range(trees.budget(self.settings, self.root.fn)):
-            leaf = trees.descend(self.settings, self.root, self.widening)
-            self.value_leaf(leaf)
-            best = trees.best_child(self.root)
-            if best is not None and trees.is_sure(self.settings, best.fn, best.q):
-                return
 
     def value_leaf(self, leaf):
         self.searches += 1

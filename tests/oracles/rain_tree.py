@@ -237,6 +237,15 @@ def budget(settings, visits_before):
     return max(settings.max_searches, visits_before + settings.floor_searches) - visits_before
 
 
+def search_set(settings, root, widening, value_leaf):
+    """Search until a set is to be committed. widening: what `descend` draws with; value_leaf: called with each leaf."""
+    for _ in range(budget(settings, root.fn)):
+        value_leaf(descend(settings, root, widening))
+        best = best_child(root)
+        if best is not None and is_sure(settings, best.fn, best.q):
+            return
+
+
 def commit(settings, root):
     """The new root: the most visited child with all below it."""
     child = best_child(root)

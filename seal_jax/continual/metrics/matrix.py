@@ -50,7 +50,7 @@ def from_matrix(
     """
     r = square(scores)
     count, given = len(r), {"baseline": baseline, "single": single, "joint": joint}
-    vectors = {name: _vector(name, x, count) for name, x in given.items() if x is not None}
+    vectors = {name: matrix.vector(name, x, count) for name, x in given.items() if x is not None}
     if not holes:
         _refuse_holes(r, vectors)
     found = matrix.from_matrix(r, vectors.get("baseline"), vectors.get("single"))
@@ -65,8 +65,7 @@ def from_matrix(
 
 def curve(scores: ArrayLike | Sequence[Sequence[float]]) -> np.ndarray:
     """Overall performance over time: float64 `[T]`, after each task the mean over those learned by then."""
-    r = square(scores)
-    return np.array([matrix.known_mean(r[i, : i + 1]) for i in range(len(r))])
+    return matrix.curve(square(scores))
 
 
 def by_task(
@@ -78,19 +77,10 @@ def by_task(
     tasks but the last; with a baseline "fwt" of all but the first.
     """
     r = square(scores)
-    last, diagonal = r[-1], np.diagonal(r)
-    past = np.where(np.tril(np.ones_like(r, bool)) & ~np.isnan(r), r, -np.inf)[:-1]
-    best = past.max(0, initial=-np.inf)
-    best = np.where(np.isfinite(best), best, np.nan)
-    figures = {
-        "bwt": last - diagonal,
-        "forgetting": best - last,
-        "forgetting_max_all": np.fmax(best, last) - last,
-        "forgetting_last": diagonal - last,
-    }
-    found = {"final": last, "learned": diagonal, **{n: np.append(x[:-1], np.nan) for n, x in figures.items()}}
+    figures = {name: np.append(values, np.nan) for name, values in matrix.changes(r).items()}
+    found = {"final": r[-1], "learned": np.diagonal(r), **figures}
     if baseline is not None:
-        found["fwt"] = np.append(np.nan, np.diagonal(r, offset=1)) - _vector("baseline", baseline, len(r))
+        found["fwt"] = matrix.forward(r, baseline)
     return {name: [float(v) if np.isfinite(v) else None for v in x] for name, x in found.items()}
 
 
@@ -122,13 +112,6 @@ def square(scores: Any) -> np.ndarray:
     return np.array([np.pad(row, (0, len(rows) - len(row)), constant_values=np.nan) for row in rows])
 
 
-def _vector(name: str, values: ArrayLike, count: int) -> np.ndarray:
-    found = np.asarray(values, np.float64)
-    if found.shape != (count,):
-        raise ValueError(f"{name} has the shape {found.shape}: give one score for each of the {count} tasks")
-    return found
-
-
 def _refuse_holes(r: np.ndarray, vectors: dict[str, np.ndarray]) -> None:
     read = np.tril(np.ones_like(r, bool), 1 if "baseline" in vectors else 0)
     holes = [f"scores[{i}][{j}]" for i, j in np.argwhere(read & ~np.isfinite(r))]
@@ -144,7 +127,4 @@ def _refuse_holes(r: np.ndarray, vectors: dict[str, np.ndarray]) -> None:
 
 
 def _figure(values: Sequence[float]) -> Figure:
-    known = np.asarray(values, np.float64)
-    known = known[np.isfinite(known)]
-    stderr = known.std(ddof=1) / np.sqrt(known.size) if known.size > 1 else np.nan
-    return Figure(float(known.mean()) if known.size else np.nan, float(stderr), int(known.size))
+    return Figure(matrix.known_mean(values), matrix.known_error(values), int(np.isfinite(values).sum()))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from seal_jax.evaluation.matrix import known_error
 from seal_jax.generation.prompts import bucket, pad_left
 from seal_jax.rain.judge import Judge
 from seal_jax.rain.judges.verdict import Verdict, verdicts
@@ -52,8 +53,8 @@ def accuracy(
     if isinstance(judge.apply, Verdict):
         votes = np.concatenate(list(_batches(partial(_votes, judge), judge, texts, tokenizer, rows)))
         by_order = tuple(float(x) for x in (np.sign(votes) == wanted[:, None]).mean(axis=0))
-    stderr = float(right.std(ddof=1) / len(right) ** 0.5) if len(right) > 1 else float("nan")
-    return Accuracy(float(right.mean()), stderr, by_order, float((found == 0).mean()), float((found > 0).mean()), found)
+    undecided, good = float((found == 0).mean()), float((found > 0).mean())
+    return Accuracy(float(right.mean()), known_error(right), by_order, undecided, good, found)
 
 
 def values(
