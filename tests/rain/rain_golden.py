@@ -40,6 +40,14 @@ def settings_of(episode, **changes):
     return Settings(**{**fields, **outer, **changes})
 
 
+def room(episodes):
+    """Settings under which the largest and the deepest tree of the episodes fits; a root's first visit is a node too."""
+    searches = [search for episode in episodes for search in episode["searches"]]
+    deepest = max(len(path_of(search["leaf"])) for search in searches) + 1
+    most = max(len(episode["searches"]) for episode in episodes) + 1
+    return {"nodes": max(most, deepest + 1), "max_depth": deepest, "max_new_tokens": 10 * deepest}
+
+
 def sets(entries, field="prob"):
     """[{tokens, prob}] as [(tuple, float)]."""
     return [(tuple(entry["tokens"]), entry[field]) for entry in entries]

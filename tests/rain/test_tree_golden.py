@@ -117,7 +117,7 @@ def commit_recorded(settings, grown, episodes, index, known):
 
 def replay(episodes):
     """All episodes in step; the trees."""
-    settings, sizes = rain_golden.settings_of({"config": PLAIN}), sizes_of(episodes)
+    settings, sizes = rain_golden.settings_of({"config": PLAIN}, **rain_golden.room(episodes)), sizes_of(episodes)
     expanding = {}
     for row, episode in enumerate(episodes):
         own = dataclasses.replace(settings, candidates=episode["config"]["k_init_one_token_level"])
