@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from seal_jax.evaluation.math_answers import check_rules
 
-_WRAPPED = r"[*$\s]*(?:\\boxed\{|\\text\{)*[*$]*(?:\(([A-Ja-j])\)|\(?([A-J])\b(?!'))"
-_PHRASE = re.compile(r"answer\s+is\s*:?" + _WRAPPED)
-_LABEL = re.compile(r"[aA]nswer\s*:" + _WRAPPED)
-_ALONE = re.compile(r"(?<![\w'’])([A-J])(?![\w'’])")
+_QUOTES = "\"'‘“`"
+_WRAPPED = rf"[*$_\s]*(?:\\boxed\{{|\\text\{{)*[*$_{_QUOTES}]*(?:\(([A-Ja-j])\)|\(?([A-J])(?!_*[^\W_]|['’]\w))"
+_PHRASE = re.compile(r"(?i:answer\s+is)\s*:?" + _WRAPPED)
+_LABEL = re.compile(r"(?i:answer)[*_]*\s*:" + _WRAPPED)
+_ALONE = re.compile(r"(?<![^\W_])(?<![^\W_][_'’])([A-J])(?!_*[^\W_]|['’]\w)")
 _REFERENCE = (
     re.compile(r"answer is \(?([A-J])\)?"),
     re.compile(r"[aA]nswer:\s*([A-J])"),

@@ -12,7 +12,10 @@ from seal_jax.evaluation.math_answers import check_rules
 
 _OPEN = re.compile(r"```[ \t]*(?:python3?|py)?[ \t]*\n")
 _IMPORTS = (ast.Import, ast.ImportFrom)
-_BINDING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.AugAssign)
+_ASSIGNMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign)
+_BINDING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, *_ASSIGNMENTS)
+_STEPS = (ast.For, ast.While, ast.With, ast.Expr)
+_INTERPRETER = {"setrecursionlimit", "set_int_max_str_digits"}
 
 
 def code_of(completion: str, prefilled: bool, rules: str = "fixed") -> str:
@@ -29,17 +32,20 @@ def code_of(completion: str, prefilled: bool, rules: str = "fixed") -> str:
     return text.split("```")[0]
 
 
-def sanitized(code: str, entry_point: str, also: Collection[str] = ()) -> str:
+def sanitized(code: str, entry_point: str, also: Collection[str] = (), rules: str = "fixed") -> str:
     """Of a program, the imports and the top-level definitions that `entry_point` needs, in their order.
 
     also: other names that are needed, where the program defines them (classes that its tests make objects of). What
     does not parse is cut after the last line up to which it does. All of that comes back where nothing defines the
-    entry point. Calls, prints and blocks under `if __name__` go.
+    entry point. Calls, prints and blocks under `if __name__` go, and in "reference" all loops and calls; "fixed" keeps
+    those that fill a variable which the entry point needs, unless they call it, and the recursion limit.
     """
+    check_rules(rules)
     tree = _parsed(code)
     if tree is None:
         return code
-    names = {id(node): _defined(node) for node in tree.body}
+    data = _assigned(tree) if rules == "fixed" else set()
+    names = {id(node): _defined(node) | _filled(node, data, entry_point) for node in tree.body}
     if not any(entry_point in found for found in names.values()):
         return _lines(code, tree.body)
     needed, before = {entry_point, *also}, set()
@@ -48,7 +54,26 @@ def sanitized(code: str, entry_point: str, also: Collection[str] = ()) -> str:
         for node in tree.body:
             if names[id(node)] & needed:
                 needed |= _mentioned(node)
-    return _lines(code, [n for n in tree.body if isinstance(n, _IMPORTS) or names[id(n)] & needed])
+    kept = lambda n: isinstance(n, _IMPORTS) or names[id(n)] & needed or (rules == "fixed" and _sets_up(n))  # noqa: E731
+    return _lines(code, list(filter(kept, tree.body)))
+
+
+def _assigned(tree: ast.Module) -> set[str]:
+    """The variables of a program: what its top level assigns."""
+    return set().union(*(_defined(node) for node in tree.body if isinstance(node, _ASSIGNMENTS)))
+
+
+def _filled(node: ast.stmt, data: set[str], entry_point: str) -> set[str]:
+    """The variables that a loop or a call of the top level may change; none if it uses the entry point."""
+    if not isinstance(node, _STEPS) or entry_point in (names := _mentioned(node)):
+        return set()
+    return names & data
+
+
+def _sets_up(node: ast.stmt) -> bool:
+    """Whether a statement sets a limit of the interpreter, `sys.setrecursionlimit(...)`."""
+    called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+    return isinstance(called, ast.Attribute) and called.attr in _INTERPRETER
 
 
 def _lines(code: str, nodes: list[ast.stmt]) -> str:

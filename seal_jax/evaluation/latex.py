@@ -30,6 +30,7 @@ _THOUSANDS = re.compile(r"(?<![\d.])(\d{1,3}(?:,\d{3})+)(?![\d,])")
 _NAMED = re.compile(r"^[a-zA-Z](?:\([a-zA-Z]\))?(?:=|\\in)(?=.)")
 _FRACTION = re.compile(r"\\frac\s*(\{|[0-9a-zA-Z])")
 _ROOT = re.compile(r"\\sqrt\s*([0-9a-zA-Z])")
+_INDEX = re.compile(r"_\{([0-9a-zA-Z])\}")
 _ROW = "\0"  # stands for the end of a matrix's row, whose backslashes begin no command
 _MATRIX = re.compile(r"^\\begin\{([pbvBV]?matrix)\}(.*)\\end\{\1\}$", re.DOTALL)
 
@@ -52,7 +53,7 @@ def normalize(text: str) -> str:
     text = _DROPPED.sub("", _WORDS.sub(r"\1", text))
     if plain := _PLAIN_UNITS.match(text.strip()):
         text = plain[1]
-    text = _NAMED.sub("", re.sub(r"\s+", "", text))
+    text = _NAMED.sub("", _INDEX.sub(r"_\1", re.sub(r"\s+", "", text)))
     if _THOUSANDS.sub("", text).strip("-+") in ("", ".") or re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?", text):
         text = text.replace(",", "")
     return _braced(text).replace(_ROW, "\\\\")

@@ -66,7 +66,7 @@ def assertions(rules: str, limits: Limits | None, unguarded: Sequence[str]) -> P
     def program(problem: Problem, completion: str) -> Program:
         name, setup = function_under_test(problem.answer, problem.solution or ""), problem.meta["setup"]
         code = code_of(completion, True, rules)
-        code = sanitized(code, name, names_in([setup, *problem.answer])) if name else code
+        code = sanitized(code, name, names_in([setup, *problem.answer]), rules) if name else code
         return mbpp_program(code, problem.answer, setup, name)
 
     return Programs(program, limits or Limits(), unguarded)
@@ -78,6 +78,6 @@ def completed(rules: str, limits: Limits | None, unguarded: Sequence[str]) -> Pr
     def program(problem: Problem, completion: str) -> Program:
         code, entry = code_of(completion, True, rules), problem.meta["entry_point"]
         whole = humaneval_program(problem.meta["prompt"], code, problem.answer, entry)
-        return whole._replace(code=sanitized(whole.code, entry))
+        return whole._replace(code=sanitized(whole.code, entry, rules=rules))
 
     return Programs(program, limits or Limits(), unguarded)

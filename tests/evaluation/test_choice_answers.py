@@ -31,6 +31,18 @@ CASES = {
     "": (None, None),
     "A": ("A", "A"),
     "D's": (None, "D"),
+    "The Answer is B, not A": ("B", "A"),
+    "THE ANSWER IS B, not A.": ("B", "A"),
+    "ANSWER: B (A is too cold)": ("B", "A"),
+    "The answer is 'B', not 'A'.": ("B", "A"),
+    'The answer is "B", not "A".': ("B", "A"),
+    "The answer is “B”, not A.": ("B", "A"),
+    "The answer is `B`, not A.": ("B", "A"),
+    "The answer is __B__, not A.": ("B", "A"),
+    "__Answer__: B, not A.": ("B", "A"),
+    "'C'": ("C", "C"),
+    "It's D'": ("D", "D"),
+    "C_1 and x'A": (None, "A"),
 }
 
 
