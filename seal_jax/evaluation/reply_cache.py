@@ -64,6 +64,6 @@ def _parse(line: bytes) -> tuple[str, str, str] | None:
     try:
         row = json.loads(line)
         found = row["request"], row["reply"], row.get("how", "")
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return found if all(isinstance(part, str) for part in found) else None

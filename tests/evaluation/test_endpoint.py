@@ -66,15 +66,18 @@ def test_empty_answers_are_wrong_and_equal_cases_asked_once(serve):
         raw(b"<html>busy</html>"),
         raw(b""),
         raw(b"[]"),
+        raw(b"[" * 200_000),
         raw(b'{"choices": []}'),
         raw(b'{"choices": [{"message": {"content": null}}]}'),
         raw(b'{"error": {"message": "overloaded"}}'),
         status(500),
         status(503, b"\xff\xfe"),
         status(429),
+        status(500, b'{"error": {"message": ' + b"[" * 200_000),
         drop,
         slow(0.6, says("yes")),
         dribble(5),
+        dribble(5, headers=True),
     ],
 )
 def test_a_request_that_always_fails_is_ungraded(serve, nonsense, tmp_path, caplog):
@@ -232,6 +235,8 @@ def test_damaged_cache_lines_are_passed_over(tmp_path):
     path = tmp_path / "c.jsonl"
     path.write_bytes(
         b'{"request": "a", "reply": "yes"}\nnull\n[1]\n\xff\n{"request": "b", "reply": 3}\n{"request": "c"}\n'
+        + b"[" * 200_000
+        + b"\n"
     )
     cache = ReplyCache(path)
     assert [cache.get(key) for key in "abc"] == ["yes", None, None]

@@ -55,13 +55,17 @@ def slow(seconds, then):
     return act
 
 
-def dribble(seconds):
-    """A byte every now and then, which no timeout of a single step notices."""
+def dribble(seconds, headers=False):
+    """A byte every now and then, of the body or of a header, which no timeout of a single step notices."""
 
     def act(server, handler):
         handler.send_response(200)
         handler.send_header("Content-Length", "1000")
-        handler.end_headers()
+        if headers:
+            handler.flush_headers()
+            handler.wfile.write(b"X-Long:")
+        else:
+            handler.end_headers()
         for _ in range(int(seconds / 0.05)):
             handler.wfile.write(b" ")
             handler.wfile.flush()
