@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from seal_jax.data import json_fields
+from seal_jax.data.benchmarks.hub import reached
 from seal_jax.data.json_fields import Row
 from seal_jax.data.problems import Problem
 
@@ -145,17 +146,18 @@ def _hub(name: str, configs: tuple[str, ...], folders: bool) -> dict[str, list[R
     from datasets import load_dataset
 
     splits: dict[str, list[Row]] = {}
-    for config in configs or (None,):
-        try:
-            loaded = load_dataset(name, data_dir=config) if folders else load_dataset(name, config)
-        except Exception as error:  # of many kinds: no such dataset, no network, no access, a script
-            reason = str(error).strip().split("\n")[0]
-            raise ValueError(
-                f"{name!r} is no file or folder here and no dataset that loads: {reason}; {_HINT}"
-            ) from error
-        where = f"{name} ({config})" if config else name
-        for split, rows in _datasets(loaded, where).items():
-            splits.setdefault(split, []).extend(rows)
+    with reached() as silent:
+        for config in configs or (None,):
+            try:
+                loaded = load_dataset(name, data_dir=config) if folders else load_dataset(name, config)
+            except Exception as error:  # of many kinds: no such dataset, no network, no access, a script
+                reason = str(error).strip().split("\n")[0] + (f", {silent}" if silent else "")
+                raise ValueError(
+                    f"{name!r} is no file or folder here and no dataset that loads: {reason}; {_HINT}"
+                ) from error
+            where = f"{name} ({config})" if config else name
+            for split, rows in _datasets(loaded, where).items():
+                splits.setdefault(split, []).extend(rows)
     return splits
 
 
