@@ -1,5 +1,5 @@
-"""The one error of everything that reads or writes checkpoints."""
+"""The one error of everything that reads or writes models and adapters on disk."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be read or written. The message names the file, tensor or field and what is accepted."""
+    """A model or adapter cannot be read or written. It names the file, tensor or field and what is accepted."""

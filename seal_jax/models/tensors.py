@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,10 +109,17 @@ def model_files(folder: Path) -> list[Path]:
     if (folder / SINGLE).is_file():
         return [member(folder, SINGLE)]
     if not (folder / INDEX).is_file():
-        others = sorted(p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".pth", ".msgpack", ".h5"))
-        found = f"; {', '.join(others)} would run or need other code to read, convert to safetensors" if others else ""
-        raise CheckpointError(f"{folder}: no weights; expected {SINGLE} or {INDEX}{found}")
+        raise CheckpointError(f"{folder}: no weights; expected {SINGLE} or {INDEX}{_found_instead(folder)}")
     return _indexed(folder, member(folder, INDEX))
+
+
+def _found_instead(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir())
+    shards = [name for name in names if re.fullmatch(r"model-\d+-of-\d+\.safetensors", name)]
+    if shards:
+        return f"; there are {shards[0]} ... without the index that names them, fetch it too"
+    others = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".msgpack", ".h5"))]
+    return f"; {', '.join(others)} would run or need other code to read, convert to safetensors" if others else ""
 
 
 def _indexed(folder: Path, index: Path) -> list[Path]:

@@ -20,7 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from seal_jax.runtime import manifest, tree_paths
-from seal_jax.runtime.manifest import CheckpointError, DamagedCheckpointError
+from seal_jax.runtime.manifest import DamagedCheckpointError, TreeCheckpointError
 
 
 def save(path: str | os.PathLike[str], tree: Any) -> None:
@@ -50,8 +50,8 @@ def restore(path: str | os.PathLike[str], like: Any = None) -> Any:
     """The tree saved at `path`, bit for bit.
 
     like: a tree of the same structure (arrays or `jax.ShapeDtypeStruct`), whose containers and shardings the result
-    takes; without it, dicts and lists. Raises CheckpointError naming the path of a missing, extra or misshapen leaf,
-    DamagedCheckpointError naming a file that is missing or not what was written.
+    takes; without it, dicts and lists. Raises TreeCheckpointError naming the path of a missing, extra or misshapen
+    leaf, DamagedCheckpointError naming a file that is missing or not what was written.
     """
     target = _existing(pathlib.Path(path).resolve())
     entries = manifest.read(target)
@@ -144,7 +144,7 @@ def _existing(target: pathlib.Path) -> pathlib.Path:
     for candidate in (target, target.with_name(target.name + ".old")):
         if candidate.is_dir():
             return candidate
-    raise CheckpointError(f"{target} is not a checkpoint: there is no such folder")
+    raise TreeCheckpointError(f"{target} is not a checkpoint: there is no such folder")
 
 
 def _template(entry: dict[str, Any], like: Any) -> Any:

@@ -13,11 +13,14 @@ FORMAT = 1
 NAME = "manifest.json"
 
 
-class CheckpointError(ValueError):
-    """A checkpoint cannot be used: it is not there, or does not have the structure asked for."""
+class TreeCheckpointError(ValueError):
+    """The checkpoint of a tree cannot be used: it is not there, or does not have the structure asked for.
+
+    Not `models.CheckpointError`, which is about models and adapters in the Hugging Face and PEFT layouts.
+    """
 
 
-class DamagedCheckpointError(CheckpointError):
+class DamagedCheckpointError(TreeCheckpointError):
     """A checkpoint is there, but does not hold the bytes that were written."""
 
 
@@ -30,7 +33,7 @@ def write(folder: pathlib.Path, leaves: list[dict[str, Any]]) -> None:
 def read(folder: pathlib.Path) -> list[dict[str, Any]]:
     """The leaf descriptions of a checkpoint whose files have all been compared with their checksums.
 
-    Raises DamagedCheckpointError naming the file that is missing or changed, CheckpointError for an unknown format.
+    Raises DamagedCheckpointError naming the file that is missing or changed, TreeCheckpointError for an unknown format.
     """
     path = folder / NAME
     try:
@@ -41,7 +44,7 @@ def read(folder: pathlib.Path) -> list[dict[str, Any]]:
     if _crc32(body) != expected:
         raise DamagedCheckpointError(f"{path} has changed since it was written")
     if body["format"] != FORMAT:
-        raise CheckpointError(f"{path} has format {body['format']!r}; this version reads {FORMAT}")
+        raise TreeCheckpointError(f"{path} has format {body['format']!r}; this version reads {FORMAT}")
     found = _checksums(folder)
     for name, checksum in body["files"].items():
         if found.get(name) != checksum:

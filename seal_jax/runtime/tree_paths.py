@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
-from seal_jax.runtime.manifest import CheckpointError
+from seal_jax.runtime.manifest import TreeCheckpointError
 
 Encoded = list[list[Any]]
 """A path as JSON: [["key", "adapter"], ["index", 0], ...]; attributes are keys."""
@@ -34,20 +34,21 @@ def joined(path: Encoded) -> str:
 def matched(like: Any, entries: Sequence[dict[str, Any]], where: str) -> list[Any]:
     """The leaves of `like`, one per manifest entry and in its order.
 
-    Raises CheckpointError naming `where` and the path if a leaf is missing on either side or differs in shape or dtype.
+    Raises TreeCheckpointError naming `where` and the path if a leaf is missing on either side, or differs in shape or
+    dtype.
     """
     pairs = [(text(keys), leaf) for keys, leaf in jax.tree_util.tree_flatten_with_path(like)[0]]
     saved = [joined(entry["path"]) for entry in entries]
     wanted = [name for name, _ in pairs]
     for problem, names in (("lacks", set(wanted) - set(saved)), ("has in addition", set(saved) - set(wanted))):
         if names:
-            raise CheckpointError(f"{where} does not have the structure asked for: it {problem} {_some(names)}")
+            raise TreeCheckpointError(f"{where} does not have the structure asked for: it {problem} {_some(names)}")
     if saved != wanted:
-        raise CheckpointError(f"{where} has its leaves in another order: {saved}, not {wanted}")
+        raise TreeCheckpointError(f"{where} has its leaves in another order: {saved}, not {wanted}")
     for (name, leaf), entry in zip(pairs, entries):
         have, want = _saved_kind(entry), _kind(leaf)
         if have != want:
-            raise CheckpointError(f"{where}: {name} is {have} in the checkpoint and {want} in the tree asked for")
+            raise TreeCheckpointError(f"{where}: {name} is {have} in the checkpoint and {want} in the tree asked for")
     return [leaf for _, leaf in pairs]
 
 

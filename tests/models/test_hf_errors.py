@@ -127,6 +127,11 @@ def test_index_of_a_file_that_is_not_there(sharded):
     assert_names(error_of(sharded), lost)
 
 
+def test_shards_without_an_index(sharded):
+    (sharded / INDEX).unlink()
+    assert_names(error_of(sharded), sharded, "model-00001-of-00004.safetensors", "without the index")
+
+
 @pytest.mark.parametrize("weight_map", [None, {}, [], "model.safetensors"])
 def test_index_without_a_map(sharded, weight_map):
     change_json(sharded / INDEX, lambda v: v.update(weight_map=weight_map))

@@ -16,7 +16,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from seal_jax.runtime import checkpoint
-from seal_jax.runtime.checkpoint import Checkpointer, CheckpointError, DamagedCheckpointError, restore, save
+from seal_jax.runtime.checkpoint import Checkpointer, DamagedCheckpointError, TreeCheckpointError, restore, save
 
 
 class Pair(NamedTuple):
@@ -114,7 +114,7 @@ def test_shardings_are_those_of_like(tmp_path):
     ],
 )
 def test_another_structure_is_an_error_naming_the_path(state, saved, change, message):
-    with pytest.raises(CheckpointError, match=message) as caught:
+    with pytest.raises(TreeCheckpointError, match=message) as caught:
         restore(saved, change(state))
     assert str(saved) in str(caught.value)
     assert not isinstance(caught.value, DamagedCheckpointError)
@@ -127,7 +127,7 @@ def test_what_cannot_be_kept_is_named(tmp_path):
 
 
 def test_no_checkpoint_there(tmp_path):
-    with pytest.raises(CheckpointError, match=r"nothing is not a checkpoint"):
+    with pytest.raises(TreeCheckpointError, match=r"nothing is not a checkpoint"):
         restore(tmp_path / "nothing")
 
 
@@ -148,7 +148,7 @@ def test_an_unknown_format_is_not_damage(saved, monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoint.manifest, "FORMAT", 2)
     save(tmp_path / "newer", {"a": 1})
     monkeypatch.undo()
-    with pytest.raises(CheckpointError, match="has format 2; this version reads 1"):
+    with pytest.raises(TreeCheckpointError, match="has format 2; this version reads 1"):
         restore(tmp_path / "newer")
 
 
@@ -178,7 +178,7 @@ def test_steps_are_kept_and_damage_falls_back(tmp_path):
     with pytest.raises(DamagedCheckpointError):
         keeper.restore(100)
     # A structure that does not fit is a mistake of the caller, not damage: nothing older is tried.
-    with pytest.raises(CheckpointError, match=r"w is float32 \[4\]"), pytest.warns(UserWarning, match="skipping"):
+    with pytest.raises(TreeCheckpointError, match=r"w is float32 \[4\]"), pytest.warns(UserWarning, match="skipping"):
         keeper.restore_latest({"step": 0, "w": jnp.zeros(5)})
     with pytest.raises(ValueError, match="keep=0"):
         Checkpointer(tmp_path, keep=0)
