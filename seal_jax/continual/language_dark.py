@@ -15,7 +15,7 @@ from seal_jax.continual.methods.parts import batch_of, ended_by, memory_of, reme
 from seal_jax.continual.methods.rehearsing import offered
 from seal_jax.training.trainable import AttachFn
 
-NAME, IDS, KEPT = "dark", "topk_ids", "topk_logits"
+NAME, IDS, KEPT, PLACE = "dark", "topk_ids", "topk_logits", "place"
 
 
 def dark_language(
@@ -51,19 +51,26 @@ def dark_language(
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *made)
 
     def end_task(state: State, scene: Scene) -> State:
-        items = {**scene.rows, **_no_logits(scene.rows, k)}
-        kept = offered(policy, state.memory[NAME], scene, items)
+        held = state.memory[NAME]
+        logits = {name: held.items[name] for name in (IDS, KEPT)}
+        # The logits' place stands for them while rows are offered: those of all rows of a task may be many gigabytes.
+        plain = {name: x for name, x in held.items.items() if name not in logits}
+        places = jnp.arange(len(held.task), dtype=jnp.int32)
+        new = {**scene.rows, PLACE: jnp.full_like(scene.rows["tokens"][:, 0], -1)}
+        kept = offered(policy, held._replace(items={**plain, PLACE: places}), scene, new)
+        place = kept.items[PLACE]
+        plain = {name: kept.items[name] for name in plain}
         frozen = scene.problem.frozen
         attached = attach_fn(frozen["params"], state.params, frozen["factors"])
 
-        def logits(row: Rows) -> tuple[jax.Array, jax.Array]:
+        def top(row: Rows) -> tuple[jax.Array, jax.Array]:
             found = top_logits(attached, config, jax.tree.map(lambda x: x[None], dict(row)), k)
             return found[0][0], found[1][0]
 
-        plain = {name: x for name, x in kept.items.items() if name not in (IDS, KEPT)}
-        fresh = dict(zip((IDS, KEPT), jax.lax.map(logits, plain, batch_size=chunk)))
-        new = (kept.task == scene.task)[:, None, None]
-        stored = {name: jnp.where(new, x, kept.items[name]) for name, x in fresh.items()}
+        fresh = dict(zip((IDS, KEPT), jax.lax.map(top, plain, batch_size=chunk)))
+        stored = {
+            n: jnp.where((place < 0)[:, None, None], x, logits[n][jnp.maximum(place, 0)]) for n, x in fresh.items()
+        }
         return ended_by(method, remembered(state, NAME, kept._replace(items={**plain, **stored})), scene)
 
     return method._replace(memory=memory, batch=batch, end_task=end_task)

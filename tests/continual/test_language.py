@@ -11,7 +11,7 @@ import pytest
 from seal_jax import adapters, continual, models, training
 from seal_jax.continual import language, losses, methods, projections, replay, task_stream
 from seal_jax.continual.language_dark import dark_language
-from seal_jax.continual.method import Method
+from seal_jax.continual.method import Method, Scene, State
 from seal_jax.continual.run import run
 from seal_jax.continual.task_stream import Settings, Task
 from seal_jax.runtime import mesh
@@ -138,6 +138,41 @@ def test_der_keeps_logits_of_the_end_of_a_task(params, adapter, stream, known, n
     np.testing.assert_array_equal(memory.items["topk_ids"][last], ids)
     np.testing.assert_allclose(memory.items["topk_logits"][last], kept, atol=1e-4)
     assert not np.allclose(memory.items["topk_logits"][0], 0.0)
+
+
+def test_der_keeps_the_logits_of_the_task_that_a_row_came_from(params, adapter, stream):
+    """Of a memory that moves its rows as tasks come."""
+    ends = []
+    problem = language.problem(params, CONFIG, losses.der_loss(0.3, 1.0))
+    method = dark_language(Method(adam()), CONFIG, replay.Balanced(PAIRS), rows=4, k=8)
+
+    def score(found, task):
+        if task is stream[0]:
+            ends.append(jax.tree.map(np.array, found))
+        return 0.0
+
+    memory = run(problem, method, adapter, stream, score, Settings(batch_size=4, epochs=4)).state.memory["dark"]
+    rows = {name: memory.items[name] for name in ("tokens", "mask")}
+    assert set(np.asarray(memory.task).tolist()) == set(range(TASKS))
+    for task, learned in enumerate(ends[1:]):
+        ids, kept = losses.top_logits(adapters.attach(params, learned), CONFIG, rows, 8)
+        of = np.asarray(memory.task) == task
+        np.testing.assert_array_equal(memory.items["topk_ids"][of], ids[of])
+        np.testing.assert_allclose(memory.items["topk_logits"][of], kept[of], atol=1e-4)
+
+
+def test_der_has_no_room_for_the_logits_of_all_rows_of_a_task(params, adapter):
+    count, length, k = 2000, 32, 8
+    problem = language.problem(params, CONFIG, losses.der_loss())
+    method = dark_language(Method(adam()), CONFIG, replay.Reservoir(8), rows=4, k=k)
+    rows = {"tokens": jnp.zeros((count, length), jnp.int32), "mask": jnp.ones((count, length), bool)}
+    row = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), rows)
+    state = State(adapter, (), method.memory(adapter, row))
+    scene = Scene(problem, rows, jnp.int32(count), rows, jnp.int32(0), jax.random.key(0))
+    compiled = (
+        jax.jit(lambda state, rows: method.end_task(state, scene._replace(rows=rows))).lower(state, rows).compile()
+    )
+    assert compiled.memory_analysis().temp_size_in_bytes < count * length * k * 8 / 2
 
 
 def test_a_stack_of_adapters(params, stream, known):
