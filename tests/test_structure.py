@@ -74,6 +74,34 @@ def test_imports_go_one_way(package):
     assert not wrong
 
 
+def test_modules_of_a_package_do_not_import_each_other_in_a_circle():
+    """Imports inside functions count as well: they are where a circle would be hidden."""
+    files = {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    left = {
+        name: {found for found in _from_modules(ast.parse(path.read_text(encoding="utf-8"))) if found in files}
+        for name, path in files.items()
+    }
+    while free := [name for name, needs in left.items() if not needs & (left.keys() - {name})]:
+        for name in free:
+            del left[name]
+    assert not left, "import each other, or something that does"
+
+
+def _from_modules(tree):
+    """What is imported, each module of a package by its own name, but for annotations alone."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            yield from (child.module, *(f"{child.module}.{alias.name}" for alias in child.names))
+        elif not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test)):
+            yield from _from_modules(child)
+
+
 @pytest.mark.parametrize("package", [p for p in packages() if p != "cli"])
 def test_what_few_need_is_imported_where_it_is_used(package):
     at_top = [

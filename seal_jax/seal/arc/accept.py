@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from seal_jax.data.arc.rules import check_rules
+from seal_jax.data.arc.rules import Rules, check_rules
 from seal_jax.seal.arc import reference
-from seal_jax.seal.arc.edits import LIMITS, EditConfig, Limits, Refused, Rules, parse_edit
+from seal_jax.seal.arc.edits import parse_edit
+from seal_jax.seal.arc.schema import LIMITS, EditConfig, Limits, Refused
 
 ATTEMPTS = 10
 """Responses looked at for each edit of the quota, on average, unless another number is given."""

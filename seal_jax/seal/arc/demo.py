@@ -9,7 +9,7 @@ from typing import Any
 from seal_jax import models
 from seal_jax.data.worlds import grids
 from seal_jax.runtime.run import Run
-from seal_jax.seal.arc.edits import EditConfig
+from seal_jax.seal.arc.schema import EditConfig
 from seal_jax.seal.arc.settings import Edits, Prediction, Settings, TestTime
 from seal_jax.seal.arc.study import study
 from seal_jax.seal.arc.texts import Texts

@@ -1,59 +1,20 @@
-"""ARC self-edits: a JSON object that says how to augment a task's demonstrations and how to train on them."""
+"""ARC self-edits as a model writes them: what it is asked, what its response says, and whether that can be trained."""
 
 from __future__ import annotations
 
 import json
 import pathlib
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, cast
 
 from seal_jax.data.arc import Task, demo_text
 from seal_jax.data.arc.rules import Rules, check_rules
 from seal_jax.data.arc.tasks import repeated, shown
 from seal_jax.evaluation.templates import chat, fill, fill_turns, load_template, load_turns
+from seal_jax.seal.arc import reference
+from seal_jax.seal.arc.schema import FLAGS, LIMITS, STRATEGIES, TRAINING_KEYS, EditConfig, Limits, Refused, Strategy
 
 PROMPTS = pathlib.Path(__file__).parent / "prompts"
-GROUPS = ("basic", "size", "chain", "repeat")
-FLAGS = {f"use_{group}_augmentations": group for group in GROUPS}
-TRAINING_KEYS = ("strategy", "learning_rate", "num_train_epochs")
-Strategy = Literal["train_using_all_tokens", "train_using_output_tokens"]
-STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
-
-
-class Refused(NamedTuple):
-    """A response that is no edit, or an edit that is not trained, and why."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What an edit may ask for: the learning rate in (0, this], whole epochs up to a number, optimizer steps in all."""
-
-    learning_rate: float = 1.0
-    epochs: int = 751  # the most that the released count of steps leaves to a single sequence
-    steps: int = 375
-    batch_size: int = 2
-
-
-LIMITS = Limits()
-
-
-@dataclass(frozen=True)
-class EditConfig:
-    """A self-edit: augmentation groups in the order of GROUPS, the tokens with loss, the peak rate and the epochs."""
-
-    groups: tuple[str, ...]
-    strategy: Strategy
-    learning_rate: float
-    epochs: int
-
-    def to_json(self) -> str:
-        """The text that `parse_edit` reads back."""
-        flags = {flag: group in self.groups for flag, group in FLAGS.items()}
-        training = dict(zip(TRAINING_KEYS, (self.strategy, self.learning_rate, self.epochs)))
-        return json.dumps({"data_generation": flags, "training": training})
 
 
 def parse_edit(text: str | None, limits: Limits = LIMITS, rules: Rules = "ours") -> EditConfig | Refused:
@@ -70,8 +31,6 @@ def parse_edit(text: str | None, limits: Limits = LIMITS, rules: Rules = "ours")
     if not isinstance(text, str):
         return Refused(f"not text but {_shown(text)}")
     if rules == "reference":
-        from seal_jax.seal.arc import reference  # which is written in terms of this module
-
         return reference.parse(text, limits)
     twice: list[str] = []
     try:

@@ -13,7 +13,8 @@ import numpy as np
 
 from seal_jax import generation, models
 from seal_jax.data.arc import Task
-from seal_jax.seal.arc.edits import GROUPS, STRATEGIES, EditConfig, Refused, parse_edit
+from seal_jax.seal.arc.edits import parse_edit
+from seal_jax.seal.arc.schema import GROUPS, STRATEGIES, EditConfig, Refused
 from seal_jax.seal.arc.texts import Texts, task_number
 from seal_jax.seal.arc.trials import Trial, admitted
 from seal_jax.seal.inner_loop import Memory, Store

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal, NamedTuple
 
-from seal_jax.seal.arc.edits import FLAGS, LIMITS, STRATEGIES, TRAINING_KEYS, EditConfig, Limits, Refused
+from seal_jax.seal.arc.schema import FLAGS, LIMITS, STRATEGIES, TRAINING_KEYS, EditConfig, Limits, Refused
 
 OutcomeKind = Literal[
     "rejected_resample",

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from seal_jax.data.arc.rules import Rules
 from seal_jax.seal import checks
-from seal_jax.seal.arc.edits import Limits, Rules
+from seal_jax.seal.arc.schema import Limits
 from seal_jax.seal.settings import PolicyUpdate
 
 TARGETS = ("q_proj", "v_proj", "gate_proj", "up_proj", "down_proj")

@@ -16,9 +16,9 @@ from seal_jax.runtime.run import Run
 from seal_jax.seal import policy as cloning
 from seal_jax.seal import reward
 from seal_jax.seal.arc import policy
-from seal_jax.seal.arc.edits import STRATEGIES, EditConfig, Refused
 from seal_jax.seal.arc.policy import Written
 from seal_jax.seal.arc.predict import Outcome
+from seal_jax.seal.arc.schema import STRATEGIES, EditConfig, Refused
 from seal_jax.seal.arc.texts import Texts
 from seal_jax.seal.arc.trials import Trial, ask, run_trials
 

@@ -11,8 +11,9 @@ import numpy as np
 from seal_jax import models
 from seal_jax.data.arc import Task
 from seal_jax.seal.arc import predict, ttt
-from seal_jax.seal.arc.edits import EditConfig, Refused, limit_steps
+from seal_jax.seal.arc.edits import limit_steps
 from seal_jax.seal.arc.predict import Outcome
+from seal_jax.seal.arc.schema import EditConfig, Refused
 from seal_jax.seal.arc.texts import Posed, Texts
 from seal_jax.seal.inner_loop import Memory, Store
 

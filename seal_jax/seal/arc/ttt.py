@@ -21,7 +21,7 @@ from seal_jax.data.arc import Task
 from seal_jax.runtime.distributed import host
 from seal_jax.runtime.mesh import mesh_of, row_groups, shard_leading
 from seal_jax.runtime.placement import shard_adapters
-from seal_jax.seal.arc.edits import EditConfig
+from seal_jax.seal.arc.schema import EditConfig
 from seal_jax.seal.arc.settings import TestTime
 from seal_jax.seal.arc.texts import Sequences, task_number
 from seal_jax.seal.fine_tunes import pad_id

@@ -7,8 +7,7 @@ import pytest
 from seal_jax import generation, models
 from seal_jax.data.worlds import grids, grids_tokenizer
 from seal_jax.seal import reward
-from seal_jax.seal.arc import demo, trials
-from seal_jax.seal.arc.edits import EditConfig, edit_prompt, parse_edit
+from seal_jax.seal.arc import EditConfig, demo, edit_prompt, parse_edit, trials
 from seal_jax.seal.arc.texts import Texts
 
 

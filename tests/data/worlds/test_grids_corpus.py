@@ -7,7 +7,7 @@ import numpy as np
 from experiments import pretrain_worlds
 from seal_jax.data.worlds import grids, grids_corpus, grids_tokenizer
 from seal_jax.data.worlds.grids_splits import PRETRAINING
-from seal_jax.seal.arc.edits import EditConfig, parse_edit
+from seal_jax.seal.arc import EditConfig, parse_edit
 
 TOK = grids_tokenizer.build()
 

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 
 from seal_jax.data.arc import messages
 from seal_jax.data.worlds import grids, grids_corpus, grids_tokenizer
-from seal_jax.seal.arc.edits import EditConfig, edit_prompt, parse_edit
+from seal_jax.seal.arc import EditConfig, edit_prompt, parse_edit
 
 TOK = grids_tokenizer.build()
 # Every character but "▁", with more of those that are treated in some way.

@@ -9,7 +9,7 @@ import numpy as np
 from seal_jax import models
 from seal_jax.data.arc import Example, Task
 from seal_jax.data.worlds import tokenizer
-from seal_jax.seal.arc.edits import EditConfig
+from seal_jax.seal.arc.schema import EditConfig
 from seal_jax.seal.arc.settings import Edits, Prediction, Settings, TestTime
 from seal_jax.seal.settings import PolicyUpdate
 

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from seal_jax.data import arc as tasks
 from seal_jax.seal import arc
-from seal_jax.seal.arc import accept, edits, reference, settings, ttt
+from seal_jax.seal.arc import accept, reference, schema, settings, ttt
 from seal_jax.seal.arc.texts import Sequences
 
 GOOD = arc.EditConfig(("basic", "repeat"), "train_using_output_tokens", 1e-4, 2)
 CONFIGS = st.builds(
     arc.EditConfig,
-    st.sets(st.sampled_from(edits.GROUPS)).map(lambda chosen: tuple(g for g in edits.GROUPS if g in chosen)),
-    st.sampled_from(edits.STRATEGIES),
+    st.sets(st.sampled_from(schema.GROUPS)).map(lambda chosen: tuple(g for g in schema.GROUPS if g in chosen)),
+    st.sampled_from(schema.STRATEGIES),
     st.floats(0, 1, exclude_min=True),
     st.integers(0, 751),
 )
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-KEYS = st.sampled_from([*edits.FLAGS, *edits.TRAINING_KEYS, "data_generation", "training", "x"])
+KEYS = st.sampled_from([*schema.FLAGS, *schema.TRAINING_KEYS, "data_generation", "training", "x"])
 NESTED = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=8))
 
 
@@ -178,7 +178,7 @@ def test_recorded_configs(golden):
         if expected is None:
             continue
         epochs = expected["num_train_epochs"]
-        assert {group: group in found.groups for group in edits.GROUPS} == expected["groups"], case["note"]
+        assert {group: group in found.groups for group in schema.GROUPS} == expected["groups"], case["note"]
         assert found.learning_rate == expected["learning_rate"], case["note"]
         assert (str(found.epochs) if isinstance(epochs, str) else found.epochs) == epochs, case["note"]
         assert (found.all_tokens, found.strategy) == (expected["loss_on_all_tokens"], case["recorded_strategy"])
@@ -255,7 +255,7 @@ def test_prompts(tmp_path):
     shown = arc.edit_prompt(task)
     assert "[[1]] -> [[2]]#\n" in shown
     assert "9" not in shown.split("---")[0]  # the test plays no part
-    for key in (*edits.FLAGS, *edits.TRAINING_KEYS, *edits.STRATEGIES):
+    for key in (*schema.FLAGS, *schema.TRAINING_KEYS, *schema.STRATEGIES):
         assert key in shown
     assert arc.edit_prompt(task, "arc-edit-plain") == "[[1]] -> [[2]]#\nedit"
     assert arc.instruction("arc-task-plain") == ""

@@ -8,7 +8,7 @@ import pytest
 from micro_arc import ALL, SEED, SETTINGS, edit, task
 
 from seal_jax.seal.arc import policy
-from seal_jax.seal.arc.edits import EditConfig, Refused
+from seal_jax.seal.arc.schema import EditConfig, Refused
 from seal_jax.seal.arc.texts import Texts
 from seal_jax.seal.inner_loop import Memory
 

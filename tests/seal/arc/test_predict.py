@@ -11,7 +11,7 @@ from seal_jax.data.arc import Example, Task, grid_text
 from seal_jax.data.arc.augment import apply
 from seal_jax.data.arc.grids import flip, rotate, transpose
 from seal_jax.seal.arc import predict, trials
-from seal_jax.seal.arc.edits import Refused
+from seal_jax.seal.arc.schema import Refused
 from seal_jax.seal.arc.texts import Posed, Texts
 from seal_jax.seal.arc.trials import Trial
 from seal_jax.seal.inner_loop import Memory
