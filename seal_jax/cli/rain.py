@@ -13,6 +13,7 @@ from seal_jax.cli import rain_prompts
 from seal_jax.cli.options import RunOptions, at_least, config_of
 from seal_jax.cli.rain_prompts import Asking
 from seal_jax.cli.rain_settings import Preset, Searching
+from seal_jax.cli.rain_startup import Plan, announce_rain
 from seal_jax.cli.report import Report
 from seal_jax.cli.startup import Opened, open_model
 from seal_jax.runtime.files import JsonLines, dumps, write_atomic
@@ -124,7 +125,6 @@ def _search(command: Command, run: Run, lines: JsonLines, asked: list[Any]) -> N
     import jax
 
     from seal_jax import rain
-    from seal_jax.cli.rain_startup import announce_rain
     from seal_jax.runtime.logging import progress
 
     done = {row["id"] for row in lines.rows}
@@ -134,7 +134,7 @@ def _search(command: Command, run: Run, lines: JsonLines, asked: list[Any]) -> N
     opened = open_model(command.model, command.mesh)
     embed = _embedding(command, opened)
     prompts = rain_prompts.encode(command.asking, asked, opened.checkpoint.config, opened.tokenizer)
-    announce_rain(command, opened, prompts, embed)
+    announce_rain(opened, prompts, embed, _plan(command))
     model = opened.load(command.dtype, unrolled=True)
     earlier = max((row["seconds"] for row in lines.rows), default=0.0)
     started = time.perf_counter()
@@ -167,6 +167,19 @@ def _search(command: Command, run: Run, lines: JsonLines, asked: list[Any]) -> N
             on_finished=keep,
         )
     run.log({"utilisation": found.utilisation, "rounds": found.rounds, "total_passes": found.total_passes})
+
+
+def _plan(command: Command) -> Plan:
+    return Plan(
+        settings=command.searching.settings(),
+        template=command.template,
+        shots=command.judging.judge_shots,
+        chat=command.judging.judge_chat,
+        dtype=command.dtype,
+        slots=command.slots,
+        group=command.group,
+        trees=command.tree,
+    )
 
 
 def _embedding(command: Command, opened: Opened) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, TypeAlias
+import functools
+from typing import Any, Literal, TypeAlias
 
 from seal_jax.rain.presets import preset
 from seal_jax.rain.settings import Eos, Score, Settings, Simulation, WidenedPriors
@@ -82,7 +83,13 @@ class Searching:
         given = {name: getattr(self, name) for name in SHARED}
         changed = {name: value for name, value in given.items() if value is not None}
         changed |= {name: False for flag, name in OFF.items() if getattr(self, flag)}
-        return dataclasses.replace(preset(self.preset, self.released), **changed)
+        return _changed(self.preset, self.released, tuple(changed.items()))
+
+
+@functools.cache
+def _changed(name: str, released: bool, changed: tuple[tuple[str, Any], ...]) -> Settings:
+    """Made once, since what settings warn of they warn of whenever they are made."""
+    return dataclasses.replace(preset(name, released), **dict(changed))
 
 
 _FIELDS = {field.name for field in dataclasses.fields(Settings)}

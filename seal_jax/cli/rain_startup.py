@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from seal_jax.cli.rain import Command
     from seal_jax.cli.rain_prompts import Prompts
     from seal_jax.cli.startup import Opened
-    from seal_jax.rain import Memory
+    from seal_jax.rain import Memory, Settings
     from seal_jax.rain.host import Job
 
+ADVICE = "a lower --slots, --nodes or --max-new-tokens, or --dtype bfloat16"
 
-def announce_rain(command: Command, opened: Opened, prompts: Prompts, embed: Any) -> None:
+
+class Plan(NamedTuple):
+    """What is searched with. template, shots, chat: of the judge; trees: whether they are kept."""
+
+    settings: Settings
+    template: str
+    shots: int | None
+    chat: bool
+    dtype: str
+    slots: int
+    group: int | None
+    trees: bool
+
+
+def announce_rain(opened: Opened, prompts: Prompts, embed: Any, plan: Plan) -> None:
     """Print sizes of the model, the judge's prompt and the search on standard error.
 
     Raises ValueError for prompts, a judge or texts that do not fit the model's context, and for a template that this
@@ -25,23 +39,20 @@ def announce_rain(command: Command, opened: Opened, prompts: Prompts, embed: Any
     from seal_jax.runtime import resources
 
     config, size = opened.checkpoint.config, resources.gib
-    settings = command.searching.settings()
-    job = host.prepare(
-        config, [tokens.tolist() for tokens in prompts.tokens], opened.tokenizer, settings, None, prompts.judged_from
-    )
-    how: dict[str, Any] = {"shots": command.judging.judge_shots, "chat": command.judging.judge_chat}
-    shown = judges.check(job.longest, config, opened.tokenizer, command.template, **how)
-    weights = sizes.weight_bytes(config, command.dtype, opened.axes)
-    memory = _memory(command, opened, job, embed.width(config))
+    tokens = [each.tolist() for each in prompts.tokens]
+    job = host.prepare(config, tokens, opened.tokenizer, plan.settings, None, prompts.judged_from)
+    shown = judges.check(job.longest, config, opened.tokenizer, plan.template, shots=plan.shots, chat=plan.chat)
+    weights = sizes.weight_bytes(config, plan.dtype, opened.axes)
+    memory = _memory(plan, opened, job, embed.width(config))
     need = resources.Need("the search", weights + memory.kept, weights + memory.kept + memory.work, ADVICE)
     available = resources.device_memory()
     warnings = resources.check_memory([need], available)
     lines = [
         f"model: {config.model_type}, {sizes.count(sizes.abstract_params(config)):,} parameters, {size(weights)} of "
-        f"{command.dtype} on each device",
-        f"judge: {command.template}, {shown:,} tokens before every text, read once",
-        f"search: {len(prompts.tokens)} prompts of up to {max(map(len, prompts.tokens)):,} tokens, "
-        f"{min(command.slots, len(prompts.tokens))} at once, {size(memory.kept)}",
+        f"{plan.dtype} on each device",
+        f"judge: {plan.template}, {shown:,} tokens before every text, read once",
+        f"search: {len(tokens)} prompts of up to {max(map(len, tokens)):,} tokens, "
+        f"{min(plan.slots, len(tokens))} at once, {size(memory.kept)}",
         f"mesh: {device_text(opened.axes)}",
         f"memory: about {size(need.about)} on each device at the most"
         + (f", of {size(available)}" if available is not None else ""),
@@ -50,15 +61,11 @@ def announce_rain(command: Command, opened: Opened, prompts: Prompts, embed: Any
     print("\n".join(lines), file=sys.stderr, flush=True)
 
 
-ADVICE = "a lower --slots, --nodes or --max-new-tokens, or --dtype bfloat16"
-
-
-def _memory(command: Command, opened: Opened, job: Job, width: int) -> Memory:
+def _memory(plan: Plan, opened: Opened, job: Job, width: int) -> Memory:
     from seal_jax import rain
     from seal_jax.rain.groups import usual_size
 
-    slots = min(command.slots, len(job.prompts))
-    group = command.group or usual_size(slots)
-    settings, longest = command.searching.settings(), max(map(len, job.prompts))
-    dtype = command.dtype
-    return rain.memory(opened.checkpoint.config, settings, slots, longest, dtype, group=min(group, slots), width=width)
+    slots, longest = min(plan.slots, len(job.prompts)), max(map(len, job.prompts))
+    group = min(plan.group or usual_size(slots), slots)
+    how: dict[str, Any] = {"group": group, "width": width, "trees": plan.trees}
+    return rain.memory(opened.checkpoint.config, plan.settings, slots, longest, plan.dtype, **how)

@@ -115,7 +115,7 @@ def prepare(
     Raises ValueError, naming the prompt, for one that cannot be searched.
     """
     tokens = encode(prompts, config, tokenizer)
-    more = settings.max_new_tokens + settings.longest  # a leaf that is longer than the first has no simulation
+    more = settings.longest_text  # a leaf that is longer than the first has no simulation
     for row, prompt in enumerate(tokens):
         if len(prompt) + more > config.max_position:
             raise ValueError(

@@ -14,6 +14,7 @@ from seal_jax.rain.endings import Endings
 from seal_jax.rain.groups import first_of
 from seal_jax.rain.memo import codes, look_up, remember
 from seal_jax.rain.state import COMMIT, DESCEND, JUDGE, VALUE, Counts, Fixed, Program, State
+from seal_jax.rain.tree import NONE, Tree
 
 
 def value_leaves(program: Program, fixed: Fixed, state: State) -> State:
@@ -31,10 +32,33 @@ def value_leaves(program: Program, fixed: Fixed, state: State) -> State:
     memo = remember(state.memo, code, values, asked) if settings.remember_values else state.memo
     embeddings = embed(program, fixed, state, way)
     tree = backup(settings, state.tree, state.leaf, values, embeddings, ready)
+    if program.pause:
+        tree = keep_shown(program, state, tree, tokens, mask, values, ready)
     counts = counts._replace(searches=counts.searches + ready.astype(jnp.int32))
     over = ready & should_stop(settings, tree)
     phase = jnp.where(over, COMMIT, jnp.where(ready, DESCEND, state.phase))
     return state._replace(tree=tree, memo=memo, counts=counts, passes=passes, phase=phase)
+
+
+def keep_shown(
+    program: Program,
+    state: State,
+    tree: Tree,
+    tokens: jax.Array,
+    mask: jax.Array,
+    values: jax.Array,
+    where: jax.Array,
+) -> Tree:
+    """Trees with the judged texts `[B, T]` of their leaves, from the end of the prompt on, and their values `[B]`."""
+    text, trees = state.text, jnp.arange(len(where))
+    column = (text.prompt - text.judged_from)[:, None] + jnp.arange(program.settings.longest_text)[None]
+    there = mask.at[trees[:, None], column].get(mode="fill", fill_value=False)
+    said = jnp.where(there, tokens.at[trees[:, None], column].get(mode="fill", fill_value=NONE), NONE)
+    at = jnp.where(where, state.leaf, program.settings.capacity)  # out of bounds: not written
+    return tree._replace(
+        shown=tree.shown.at[trees, at].set(said, mode="drop"),
+        verdict=tree.verdict.at[trees, at].set(values, mode="drop"),
+    )
 
 
 def judged_texts(program: Program, endings: Endings, state: State, way: Way) -> tuple[jax.Array, jax.Array]:

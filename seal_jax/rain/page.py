@@ -33,7 +33,8 @@ def page(trees: Sequence[Tree], tokenizer: Any, *, prompt: str = "", nodes: int 
 
     Each commit unfolds to its root's sets and each set to those below: its text, visits (true ones, and with what
     similar siblings added), mean value, prior; what was committed is marked, and sets that were never visited stand
-    in a line of their own. The page has no links and loads nothing, and text in it is escaped.
+    in a line of their own. Unfolded, a set begins with the text that the judge was shown of it after the prompt, cut as
+    it was, and with the value of that text. The page has no links and loads nothing, and text in it is escaped.
 
     nodes: about how many visited nodes are shown at the most. Of larger trees those with fewest visits are left out,
     and the page says how many.
@@ -84,7 +85,7 @@ def _commit(number: int, one: Explored, tokenizer: Any) -> str:
     what = f"committed <q>{_text(said)}</q>" if one.committed >= 0 else "nothing was committed"
     searches = int(tree.true_visits[root] - tree.start)
     new = _number(searches, "search", "es") + (f" after {_number(int(tree.start), 'visit')} kept" if tree.start else "")
-    body = _children(one, root, one.said, one.committed, tokenizer)
+    body = _judged(tree, root, tokenizer) + _children(one, root, one.said, one.committed, tokenizer)
     return f"<details class=commit open><summary>{number}. {what} <small>{new}</small></summary>{body}</details>"
 
 
@@ -107,18 +108,32 @@ def _child(one: Explored, node: int, slot: int, before: list[int], committed: bo
     said, more = int(tree.true_visits[child]), float(tree.visits[child])
     visits = _number(said, "visit") + (f" ({more:.2f} with similar ones)" if more - said > 0.005 else "")
     value, prior = float(tree.value[child]), float(tree.child_prior[node, slot])
-    kind = "good" if value > 0 else "bad" if value < 0 else "even"
     marks = "<b>committed</b> " if committed else ""
     marks += "<i>the text ends here</i> " if tree.terminal[child] else ""
     line = (
         f"<q>{_text(_piece(tokenizer, before, tokens))}</q> {marks}"
-        f"<small>{visits}, <span class={kind}>value {value:+.2f}</span>, prior {prior:.3f}</small>"
+        f"<small>{visits}, {_value('value', value)}, prior {prior:.3f}</small>"
     )
     name = " class=committed" if committed else ""
-    body = _children(one, child, before + tokens, NONE, tokenizer)
+    body = _judged(tree, child, tokenizer) + _children(one, child, before + tokens, NONE, tokenizer)
     if not body:
         return f"<li{name}><div class=leaf>{line}</div>"
     return f"<li{name}><details{' open' if committed else ''}><summary>{line}</summary>{body}</details>"
+
+
+def _judged(tree: Tree, node: int, tokenizer: Any) -> str:
+    """The text after the prompt that a node was judged by; nothing where texts were not kept."""
+    if not len(tree.shown):
+        return ""
+    tokens = tree.shown[node]
+    said = _text(_piece(tokenizer, (), tokens[tokens != NONE].tolist()))
+    return f"<div class=judged><q>{said}</q> <small>{_value('judged', float(tree.verdict[node]))}</small></div>"
+
+
+def _value(name: str, value: float) -> str:
+    """A value from -1 to 1 in the colour of its sign."""
+    kind = "good" if value > 0 else "bad" if value < 0 else "even"
+    return f"<span class={kind}>{name} {value:+.2f}</span>"
 
 
 def _unvisited(tree: Tree, node: int, slots: np.ndarray, before: list[int], tokenizer: Any) -> str:

@@ -25,6 +25,7 @@ summary:hover { background: color-mix(in srgb, var(--faint) 15%, transparent) }
 summary:focus-visible, button:focus-visible { outline: 2px solid var(--good) }
 .leaf { padding: .1rem .3rem .1rem 1.3rem }
 .rest { padding: .1rem .3rem .1rem 1.3rem; color: var(--faint); font-size: .85rem }
+.judged { padding: .1rem .3rem; font-size: .85rem; color: var(--faint) }
 .commit { margin: .5rem 0; border: 1px solid var(--line); border-radius: .4rem; padding: .3rem }
 .commit > summary { font-weight: 600 }
 .committed > details > summary, .committed > .leaf { background: var(--chosen) }
@@ -33,7 +34,9 @@ summary:focus-visible, button:focus-visible { outline: 2px solid var(--good) }
 <h1>What RAIN explored</h1>
 """
 LEGEND = """Before each commit, the sets of tokens that were tried, each under what it continues. Its value is the mean
-of what the judge said of texts that go on from it, from -1 to +1; its prior, what the model gives it."""
+of what the judge said of texts that go on from it, from -1 to +1; its prior, what the model gives it. Unfolded, it
+begins with the text that it was judged by itself, from the end of the prompt on: what was said before, the set, and the
+rest of the sentence as it was simulated."""
 FOOT = """
 <script>
 const bar = document.createElement("p");

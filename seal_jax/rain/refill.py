@@ -38,7 +38,7 @@ def refill(program: Program, fixed: Fixed, state: State, new: Arrivals) -> State
 
     memo = state.memo._replace(count=put(state.memo.count, jnp.zeros(count, jnp.int32)))
     return state._replace(
-        tree=put(state.tree, init(program.settings, new.keys, program.width)),
+        tree=put(state.tree, init(program.settings, new.keys, program.width, keep_shown=program.pause)),
         text=put(state.text, prefilled(program, fixed, state.text, new)),
         pages=state.pages._replace(ending=state.pages.ending.at[new.slot, 0].set(0, mode="drop")),
         spares=state.spares._replace(used=state.spares.used.at[new.slot, 0].set(0, mode="drop")),

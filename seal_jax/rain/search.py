@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ from seal_jax.rain.host import Found, OnFinished, Result, Run, check_slots, judg
 from seal_jax.rain.judge import Judge
 from seal_jax.rain.programs import Waiting, finished, programs_for
 from seal_jax.rain.settings import Settings
-from seal_jax.rain.sizes import check_memory, depth_of
+from seal_jax.rain.sizes import check_memory, with_depth
 from seal_jax.rain.state import Fixed, Program
 from seal_jax.runtime.mesh import mesh_of, use
 
@@ -67,8 +66,7 @@ def search(
     device. A judge that always says the same costs all searches that are allowed (below the value threshold) or few
     (above), and the text then follows the model's own probabilities.
     """
-    settings = settings or Settings()
-    settings = dataclasses.replace(settings, max_depth=depth_of(settings))
+    settings = with_depth(settings or Settings())
     key, end = typed_key(key), ending(config, eos, stop, tokenizer)
     job = prepare(config, prompts, tokenizer, settings, row_ids, judged_from, rows)
     embed = embeddings.hidden_mean() if embed is None else embed

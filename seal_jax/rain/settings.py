@@ -160,6 +160,11 @@ class Settings:
         return max(self.set_lengths)
 
     @property
+    def longest_text(self) -> int:
+        """Most tokens after a prompt, C: the new ones, and the set that passes their limit."""
+        return self.max_new_tokens + self.longest
+
+    @property
     def capacity(self) -> int:
         """Visited nodes that a tree has room for, N.
 

@@ -47,17 +47,19 @@ def memory(
     *,
     group: int | None = None,
     width: int | None = None,
+    trees: bool = False,
 ) -> Memory:
     """What a search takes: B slots, prompts of up to so many tokens, parameters of `dtype`, b bytes a number.
 
-    group: of slots that share a pass, all by default; width: of embeddings, E, by default that of hidden states.
+    group: of slots that share a pass, all by default; width: of embeddings, E, by default that of hidden states; trees:
+    whether they are kept, with what judges were shown.
 
     With L layers, K heads of keys of width d, hidden size H: a token takes `t = 2 L K d b`. The text of a slot takes
     `M (t + 9) + b H + 12` for its M columns, pages `N (S (t + b H) + 4)`, the rest `N (4 R (S + 2) + 4)` for R
     rollouts, `X (t + b H + 9) + b H + 21` for simulations of X tokens, `12 N + 4` for judged texts and 37 for counts.
     A round holds the keys and values of one way for each slot and of a group's rows besides.
     """
-    settings = dataclasses.replace(settings, max_depth=depth_of(settings))
+    settings = with_depth(settings)
     size = jnp.dtype(dtype).itemsize
     token = 2 * config.num_layers * config.num_kv_heads * config.head_dim * size
     state = config.hidden_size * size
@@ -72,7 +74,7 @@ def memory(
     return Memory(
         text=slots * (room * (token + 9) + state + 12),
         pages=slots * nodes * (longest * (token + state) + 4),
-        trees=slots * tree_bytes(settings, config.hidden_size if width is None else width),
+        trees=slots * tree_bytes(settings, config.hidden_size if width is None else width, keep_shown=trees),
         rest=slots * (spares + simulation + memo + 37) + 16,
         work=slots * way + group_rows,
     )
@@ -84,10 +86,19 @@ def check_memory(program: Program, slots: int, dtype: jnp.dtype, programs: int =
     Raises DoesNotFitError where what they keep does not.
     """
     config, settings = program.config, program.settings
-    found = memory(config, settings, slots, program.columns, dtype, group=program.group, width=program.width)
+    found = memory(
+        config, settings, slots, program.columns, dtype, group=program.group, width=program.width, trees=program.pause
+    )
     need = resources.Need("the search", programs * found.kept, programs * (found.kept + found.work), ADVICE)
     for text in resources.check_memory([need], resources.device_memory()):
         warnings.warn(text, stacklevel=3)
+
+
+def with_depth(settings: Settings) -> Settings:
+    """The settings with their depth decided."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what there is to warn of was said when they were made
+        return dataclasses.replace(settings, max_depth=depth_of(settings))
 
 
 def depth_of(settings: Settings, usual: int = 16) -> int:

@@ -29,7 +29,8 @@ class Program:
     """What shapes a compiled search.
 
     columns: P, of the prompts; judged: columns of judged texts, small to large; group: slots whose rollouts, new pages
-    and judgements are computed together; width: E, of embeddings; pause: return before every commit.
+    and judgements are computed together; width: E, of embeddings; pause: return before every commit, for who keeps the
+    tree, with what judges were shown in it.
     """
 
     config: Config
@@ -42,13 +43,13 @@ class Program:
 
     @property
     def room(self) -> int:
-        """Columns of a text, M: the prompt, the new tokens, and the set that passes their limit."""
+        """Columns of a text, M: the prompt and what may come after it."""
         return room_of(self.settings, self.columns)
 
 
 def room_of(settings: Settings, columns: int) -> int:
     """Columns of the text of a prompt that is padded to `columns`."""
-    return columns + settings.max_new_tokens + settings.longest
+    return columns + settings.longest_text
 
 
 class Fixed(NamedTuple):
@@ -135,7 +136,7 @@ def empty(program: Program, batch: int, dtype: jnp.dtype) -> State:
     number = lambda: jnp.zeros((), jnp.int32)  # noqa: E731
     config, settings = program.config, program.settings
     return State(
-        tree=init(settings, keys, program.width),
+        tree=init(settings, keys, program.width, keep_shown=program.pause),
         text=empty_text(config, batch, program.room, dtype),
         pages=empty_pages(config, settings, batch, dtype),
         spares=empty_spares(settings, batch),

@@ -32,6 +32,8 @@ class Tree(NamedTuple):
     visit. child_tokens: int32 `[N, K, S]`, -1 beyond child_length int32. child_prior: float32.
     What widening goes on from `[N, K]`, likeliest or latest first: list_token int32, for sets of one token;
     list_log_prob float32 up to a constant, -inf where there is none.
+    For who looks at the tree later, of no node unless that was asked for. shown: int32 `[N, C]`, the text that a node
+    was last judged by, from the end of the prompt on, -1 beyond it; verdict: float32 `[N]`, the value of that text.
     """
 
     used: jax.Array
@@ -54,11 +56,17 @@ class Tree(NamedTuple):
     child_prior: jax.Array
     list_token: jax.Array
     list_log_prob: jax.Array
+    shown: jax.Array
+    verdict: jax.Array
 
 
-def init(settings: Settings, keys: jax.Array, width: int) -> Tree:
-    """Trees of a root alone, one for each of the typed random keys `[B]`; width: of the embeddings, E."""
+def init(settings: Settings, keys: jax.Array, width: int, *, keep_shown: bool = False) -> Tree:
+    """Trees of a root alone, one for each of the typed random keys `[B]`; width: of the embeddings, E.
+
+    keep_shown: with room for what judges are shown of each node.
+    """
     batch, n, k, s = len(keys), settings.capacity, settings.max_children, settings.longest
+    kept = n if keep_shown else 0
 
     def filled(value: float, dtype: type, *shape: int) -> jax.Array:
         return jnp.full((batch, *shape), value, dtype)
@@ -84,16 +92,20 @@ def init(settings: Settings, keys: jax.Array, width: int) -> Tree:
         child_prior=filled(0, jnp.float32, n, k),
         list_token=filled(NONE, jnp.int32, n, k),
         list_log_prob=filled(-math.inf, jnp.float32, n, k),
+        shown=filled(NONE, jnp.int32, kept, settings.longest_text),
+        verdict=filled(0, jnp.float32, kept),
     )
 
 
-def tree_bytes(settings: Settings, width: int) -> int:
+def tree_bytes(settings: Settings, width: int, *, keep_shown: bool = False) -> int:
     """Bytes of one tree with embeddings of `width`: `N (4 E + 4 K S + 20 K + 38) + 9`.
 
-    The random key of a node is counted with 8 bytes, those of jax's default generator.
+    With what judges were shown `N (4 C + 4)` more, for texts of C tokens. The random key of a node is counted with 8
+    bytes, those of jax's default generator.
     """
     n, k, s = settings.capacity, settings.max_children, settings.longest
-    return n * (4 * width + 4 * k * s + 20 * k + 38) + 9
+    shown = 4 * settings.longest_text + 4 if keep_shown else 0
+    return n * (4 * width + 4 * k * s + 20 * k + 38 + shown) + 9
 
 
 def full(settings: Settings, tree: Tree) -> jax.Array:

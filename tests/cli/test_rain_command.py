@@ -3,6 +3,7 @@
 import dataclasses
 import html
 import json
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -184,6 +185,17 @@ def test_restart_deletes_texts_and_pages(arguments, tmp_path, monkeypatch):
         "config.json", "metrics.jsonl", "mine.txt", "texts.jsonl",
     ]  # fmt: skip
     assert (out / "texts.jsonl").read_text() == ""
+
+
+def test_a_warning_is_given_once(arguments, tmp_path, monkeypatch):
+    def stop(*_):
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(command, "open_model", stop)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert main([*arguments, "--out", str(tmp_path), "--min-visits", "7"]) == 2
+    assert len([each for each in seen if "min_visits 7: " in str(each.message)]) == 1
 
 
 def test_every_setting_of_a_search_has_its_flag():

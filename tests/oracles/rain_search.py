@@ -68,6 +68,7 @@ class Search:
         text = (*self.prompt[self.judged_from :], *(token for token in shown if token not in self.eos))
         self.judged.add(text)
         value = self.judge(text)
+        leaf.verdict = text[len(self.prompt) - self.judged_from :], value
         if not leaf.terminal and not leaf.children:
             self.expand(leaf)
         trees.backup(self.settings, leaf, self.root, value, self.embeddings(leaf, said))
@@ -162,9 +163,9 @@ class Search:
 
 
 def snapshot(root):
-    """Of each visited node its tokens, visits and value."""
+    """Of each visited node its tokens, visits and value, and what it was last judged by, with that value."""
     visited = {path: node for path, node in trees.everything(root).items() if node.fn}
-    return {path: (node.tokens, node.n, node.fn, node.q) for path, node in visited.items()}
+    return {path: (node.tokens, node.n, node.fn, node.q, *node.verdict) for path, node in visited.items()}
 
 
 def model_of(params, config, forward, unembed):

@@ -41,7 +41,7 @@ def settings_of(episode, **changes):
 
 
 def room(episodes):
-    """Settings under which the largest and the deepest tree of the episodes fits; a root's first visit is a node too."""
+    """Settings under which the largest and the deepest tree of the episodes fits."""
     searches = [search for episode in episodes for search in episode["searches"]]
     deepest = max(len(path_of(search["leaf"])) for search in searches) + 1
     most = max(len(episode["searches"]) for episode in episodes) + 1

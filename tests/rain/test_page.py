@@ -40,10 +40,10 @@ class Node(NamedTuple):
     unvisited: tuple = ()
 
 
-def tree_of(root, start=0):
-    """One tree as the search hands it over."""
+def tree_of(root, start=0, judged=False):
+    """One tree as the search hands it over; judged: with texts that the judge was shown, the set and "é" each."""
     settings = Settings(max_children=6, candidates=4, nodes=2 * count(root) + 2, set_lengths=(3,))
-    empty = trees.init(settings, jax.random.split(jax.random.key(0), 1), 2)
+    empty = trees.init(settings, jax.random.split(jax.random.key(0), 1), 2, keep_shown=judged)
     arrays: list[Any] = [np.array(x[0]) for x in empty._replace(key=jnp.zeros((1, 1)), start=jnp.array([start]))]
     made = trees.Tree(*arrays)
     free = iter(range(count(root)))
@@ -53,6 +53,8 @@ def tree_of(root, start=0):
         made.used[at], made.parent[at], made.slot[at] = True, parent, slot
         made.visits[at], made.true_visits[at] = node.visits + node.similar, node.visits
         made.value[at], made.terminal[at] = node.value, node.terminal
+        if judged:
+            made.shown[at, : len(node.tokens) + 1], made.verdict[at] = [*node.tokens, 9], node.value / 2
         below = [*node.children, *(Node(tokens, 0, 0.0, prior) for tokens, prior in node.unvisited)]
         made.child_count[at] = len(below)
         for number, child in enumerate(below):
@@ -96,6 +98,16 @@ def test_every_set_is_there_with_its_numbers(small):
     assert "<dt>Committed<dd class=text> good &amp; more&lt;/s&gt;</dl>" in small
 
 
+def test_what_the_judge_was_shown_unfolds():
+    shown = page([tree_of(FIRST, judged=True), tree_of(SECOND, judged=True)], TOKENIZER)
+    root = "<summary>1. committed <q> good</q> <small>10 searches</small></summary><div class=judged><q>é</q> <small>"
+    assert f"{root}<span class=good>judged +0.05</span></small></div><ul>" in shown
+    leaf = "value -1.00</span>, prior 0.200</small></summary><div class=judged><q>&lt;script&gt;alert(&#x27;x&#x27;)"
+    assert f"{leaf}&lt;/script&gt;é</q> <small><span class=bad>judged -0.50</span></small></div></details>" in shown
+    assert shown.count("class=judged") == 6
+    assert "class=judged" not in page([tree_of(FIRST)], TOKENIZER)
+
+
 def test_text_is_never_markup_and_nothing_is_loaded(small):
     assert "<script>alert" not in small
     assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;" in small
@@ -130,11 +142,12 @@ def test_no_tree_and_nothing_committed():
 
 
 @pytest.fixture(scope="module")
-def window(small, tmp_path_factory):
+def window(tmp_path_factory):
     if reason := browser.missing():
         pytest.skip(reason)
     path = tmp_path_factory.mktemp("page") / "page.html"
-    path.write_text(small, encoding="utf-8")
+    judged = page([tree_of(FIRST, judged=True), tree_of(SECOND, judged=True)], TOKENIZER)
+    path.write_text(judged, encoding="utf-8")
     with browser.browser() as made:
         made.open(path.as_uri())
         yield made
@@ -143,10 +156,13 @@ def window(small, tmp_path_factory):
 def test_sets_unfold_in_a_browser_by_mouse_and_by_keyboard(window):
     """Every step but the last is what a person does: clicks, and keys where the focus is."""
     ends = lambda: [window.shown(found) for found in window.find("li li i")]  # noqa: E731, "the text ends here"
-    [chosen] = window.find("li.committed > details > summary")
+    judged = lambda: [window.shown(found) for found in window.find("li .judged")]  # noqa: E731
+    chosen = window.find("li.committed > details > summary")[0]
     assert ends() == [True], "what was committed is unfolded from the start"
+    assert sum(judged()) == 2, "with what it was judged by, in both commits"
     window.click(chosen)
     assert ends() == [False]
+    assert sum(judged()) == 1
     window.press(browser.ENTER)  # a summary that was clicked has the focus
     assert ends() == [True]
     window.press(browser.SPACE)
@@ -154,6 +170,7 @@ def test_sets_unfold_in_a_browser_by_mouse_and_by_keyboard(window):
     [unfold, fold] = window.find("button")
     window.click(unfold)
     assert ends() == [True]
+    assert all(judged())
     window.click(fold)
     assert not any(window.shown(found) for found in window.find("li"))
     window.press(browser.TAB)  # from the button to the first commit

@@ -1,6 +1,7 @@
 """The formula of a search's memory, against the arrays and the compiled program."""
 
 import dataclasses
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -29,8 +30,8 @@ CONFIG = models.Config(
 SETTINGS = Settings(max_new_tokens=14, max_simulation=4, max_searches=14, set_lengths=(1, 2, 4), candidates=4)
 
 
-def program(columns=16, settings=SETTINGS):
-    return Program(CONFIG, settings, columns, (40,), 2, CONFIG.hidden_size)
+def program(columns=16, settings=SETTINGS, pause=False):
+    return Program(CONFIG, settings, columns, (40,), 2, CONFIG.hidden_size, pause)
 
 
 def always(tokens, mask, key):
@@ -46,10 +47,10 @@ def size_of(tree):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("columns", [16, 192])
-def test_formula_is_what_the_arrays_take(columns, dtype):
-    found = sizes.memory(CONFIG, SETTINGS, 3, columns, dtype)
-    state = jax.eval_shape(lambda: empty(program(columns), 3, dtype))
+@pytest.mark.parametrize(("columns", "trees"), [(16, False), (192, False), (16, True)])
+def test_formula_is_what_the_arrays_take(columns, trees, dtype):
+    found = sizes.memory(CONFIG, SETTINGS, 3, columns, dtype, trees=trees)
+    state = jax.eval_shape(lambda: empty(program(columns, pause=trees), 3, dtype))
     assert found.text == size_of(state.text)
     assert found.pages == size_of(state.pages)
     assert found.trees == size_of(state.tree)
@@ -87,3 +88,12 @@ def test_depth_is_what_few_searches_reach_unless_it_is_given():
     assert sizes.depth_of(dataclasses.replace(SETTINGS, max_new_tokens=1000)) == 16
     assert sizes.depth_of(dataclasses.replace(SETTINGS, max_new_tokens=1000, max_depth=30)) == 30
     assert sizes.depth_of(SETTINGS) == SETTINGS.depth < 16
+
+
+def test_what_settings_warn_of_is_said_once():
+    with pytest.warns(UserWarning, match="min_visits 12: "):
+        settings = dataclasses.replace(SETTINGS, floor_searches=2, min_visits=12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        deep = sizes.with_depth(settings)
+    assert (deep.max_depth, deep.min_visits) == (sizes.depth_of(settings), 12)

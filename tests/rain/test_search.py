@@ -102,11 +102,13 @@ def plain(params, row, kind, settings):
 
 
 def visited(tree):
-    """Of a tree's visited nodes by path: tokens, visits, true visits, value; as the oracle's snapshot."""
+    """Of a tree's visited nodes by path what the oracle's snapshot has of them."""
     found, below = {}, [((), int(tree.root), ())]
     while below:
         path, node, tokens = below.pop()
-        found[path] = (tokens, float(tree.visits[node]), int(tree.true_visits[node]), float(tree.value[node]))
+        numbers = float(tree.visits[node]), int(tree.true_visits[node]), float(tree.value[node])
+        shown = tree.shown[node]
+        found[path] = (tokens, *numbers, tuple(shown[shown >= 0].tolist()), float(tree.verdict[node]))
         for slot in range(tree.child_count[node]):
             if tree.child_node[node, slot] >= 0:
                 said = tree.child_tokens[node, slot, : tree.child_length[node, slot]]
@@ -119,9 +121,11 @@ def assert_same_trees(ours, theirs):
     for tree, nodes in zip(ours, theirs):
         found = visited(tree)
         assert found.keys() == nodes.keys()
-        for path, (tokens, *numbers) in nodes.items():
+        for path, (tokens, *numbers, shown, verdict) in nodes.items():
             assert found[path][0] == (tokens if path else ())
-            assert found[path][1:] == pytest.approx(numbers, abs=1e-4)
+            assert found[path][1:4] == pytest.approx(numbers, abs=1e-4)
+            assert found[path][4] == shown
+            assert found[path][5] == pytest.approx(verdict, abs=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "settings"), [("odd", SETTINGS), ("mostly bad", SETTINGS), ("mostly bad", RELEASED)])

@@ -1,5 +1,7 @@
 """The array tree equals the Python oracle on random episodes, search by search."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -180,10 +182,11 @@ def test_random_episodes_equal_the_oracle(variant):
 
 
 def test_a_tree_takes_as_many_bytes_as_it_says():
-    options = VARIANTS["ours"]
-    grown = jax.eval_shape(lambda keys: driver.tree.init(options, keys, 6), jax.random.split(jax.random.key(0), 2))
-    count = sum(field.size * field.dtype.itemsize for field in jax.tree.leaves(grown))
-    assert count == 2 * tree_bytes(options, 6)
+    options, keys = VARIANTS["ours"], jax.random.split(jax.random.key(0), 2)
+    for kept in (False, True):
+        grown = jax.eval_shape(functools.partial(driver.tree.init, options, width=6, keep_shown=kept), keys=keys)
+        count = sum(field.size * field.dtype.itemsize for field in jax.tree.leaves(grown))
+        assert count == 2 * tree_bytes(options, 6, keep_shown=kept)
 
 
 @pytest.fixture(scope="module")
