@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tyro
 
-from seal_jax.cli.options import Dtype, at_least, check_mesh_text
+from seal_jax.cli.kept_rows import KeptRows
+from seal_jax.cli.options import Dtype, at_least, check_mesh_text, file_sha256
 from seal_jax.cli.prompt_file import Asked, read_prompts
 from seal_jax.cli.report import Report
 from seal_jax.cli.startup import open_model
-from seal_jax.runtime.files import dumps, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +90,8 @@ class Command:
     batch_size: int = 32
     """Prompts continued at once."""
     out: pathlib.Path | None = None
-    """Where to write the continuations, one JSON line each."""
+    """Where to write the continuations, one JSON line each. Until all are there they are in OUT.part, and the same
+    command goes on from that if it was stopped."""
     seed: int = 0
     """Seed of the sampling. Prompt i draws the same whatever the batch size."""
     dtype: Dtype = "float32"
@@ -99,6 +100,11 @@ class Command:
     """Devices to spread the prompts and the model over, such as "data=4,model=2"; empty: one device."""
     json: bool = False
     """Print one line of JSON on standard output, and nothing else there. Without --out it has the continuations."""
+
+    @property
+    def resumes(self) -> bool:
+        """Whether the same command goes on where this one was stopped."""
+        return self.out is not None
 
     def __call__(self) -> Report:
         """Read, continue, write."""
@@ -112,9 +118,7 @@ class Command:
         asked = [*map(Asked, self.prompt), *(read_prompts(self.prompts) if self.prompts else ())]
         if not asked:
             raise ValueError("there is nothing to continue: give --prompts FILE or --prompt TEXT")
-        rows = _continued(self, asked)
-        if self.out:
-            write_atomic(self.out, "".join(dumps(row) + "\n" for row in rows))
+        rows = _continued(self, asked, KeptRows(self.out, _settings(self)) if self.out else None)
         result = {
             "prompts": len(asked),
             "tokens": sum(len(row["tokens"]) for row in rows),
@@ -128,6 +132,14 @@ class Command:
         return Report(result, notes=[where]) if self.out else Report(result, shown)
 
 
+def _settings(command: Command) -> dict[str, Any]:
+    """What a continuation depends on, by more than rounding."""
+    values = {field.name: getattr(command, field.name) for field in dataclasses.fields(command)}
+    for name in ("out", "json", "mesh", "batch_size"):
+        del values[name]
+    return {**values, "prompts_sha256": file_sha256(command.prompts)}
+
+
 class _Job(NamedTuple):
     """Prompts as tokens, the parameters, and how `generate` is to be called; ids: the adapter of each, or None."""
 
@@ -137,7 +149,7 @@ class _Job(NamedTuple):
     ids: list[int] | None
 
 
-def _continued(command: Command, asked: list[Asked]) -> list[dict[str, Any]]:
+def _continued(command: Command, asked: list[Asked], kept: KeptRows | None) -> list[dict[str, Any]]:
     import jax
 
     from seal_jax import generation
@@ -145,9 +157,10 @@ def _continued(command: Command, asked: list[Asked]) -> list[dict[str, Any]]:
 
     model = open_model(command.model, command.mesh).load(command.dtype, unrolled=True)  # as decoding has it
     job = _prepared(command, asked, model)
-    rows: list[dict[str, Any]] = []
-    with progress("generate", len(asked)) as advance:
-        for start in range(0, len(asked), command.batch_size):
+    rows = [*kept.rows] if kept else []
+    done = len(rows) // command.samples
+    with progress("generate", len(asked), done) as advance:
+        for start in range(done, len(asked), command.batch_size):
             part = slice(start, start + command.batch_size)
             found = generation.generate(
                 job.params,
@@ -159,8 +172,13 @@ def _continued(command: Command, asked: list[Asked]) -> list[dict[str, Any]]:
                 adapter_ids=job.ids and job.ids[part],
                 **job.how,
             )
-            rows += _rows(asked[part], found, command.samples)
+            new = _rows(asked[part], found, command.samples)
+            rows += new
+            if kept:
+                kept.add(new)
             advance(len(asked[part]))
+    if kept:
+        kept.finish()
     return rows
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from seal_jax import __version__
 from seal_jax.cli.errors import exit_code, fail, leave
-from seal_jax.cli.options import RunOptions
 from seal_jax.cli.report import Report, show
 
 PROGRAM = "seal-jax"
@@ -83,7 +82,7 @@ def _run(name: str, arguments: list[str]) -> int:
         command = parser.parse(module.Command, name, COMMANDS[name], arguments)
         show(_call(command), command.json)
 
-    return exit_code(work, PROGRAM, goes_on=lambda: isinstance(command, RunOptions))
+    return exit_code(work, PROGRAM, goes_on=lambda: getattr(command, "resumes", False))
 
 
 def _call(command: Any) -> Report:

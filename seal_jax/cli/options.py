@@ -28,6 +28,11 @@ class RunOptions:
     json: bool = False
     """Print the result as one line of JSON on standard output, and nothing else there."""
 
+    @property
+    def resumes(self) -> bool:
+        """Whether the same command goes on where this one was stopped."""
+        return True
+
     def check(self) -> None:
         """Raise ValueError for an argument out of its range; called before any work. Extend it, calling this first."""
         at_least(0, seed=self.seed)

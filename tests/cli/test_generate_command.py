@@ -74,6 +74,43 @@ def test_json_has_the_continuations_unless_a_file_has_them(tiny, tmp_path, capsy
     assert "continuations" not in json.loads(capsys.readouterr().out)
 
 
+def test_a_stopped_job_goes_on(tiny, tmp_path, capsys, monkeypatch):
+    """After its last whole batch, to the rows of a job that was never stopped; other arguments are refused."""
+    prompts = [x for p in ("Ada was", "the", "of the", "and") for x in ("--prompt", p)]
+    how = ["--model", tiny[0] / "model", *prompts, "--max-new-tokens", 4, "--temperature", 1, "--samples", 2]
+    how += ["--batch-size", 1]
+    out, part = tmp_path / "o.jsonl", tmp_path / "o.jsonl.part"
+    whole = run(capsys, tmp_path, *how)
+    assert not part.exists()
+    out.unlink()
+    asked, generate = [], generation.generate
+
+    def stopped(*given, **named):
+        asked.append(named["row_ids"])
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return generate(*given, **named)
+
+    monkeypatch.setattr(generation, "generate", stopped)
+    assert main(["generate", *map(str, how), "--out", str(out)]) == 130
+    assert "goes on from there" in capsys.readouterr().err
+    assert not out.exists()
+    with part.open("a") as file:
+        file.write('{"rows": [{"torn')
+    assert main(["generate", *map(str, how), "--out", str(out), "--seed", "1"]) == 2
+    assert "o.jsonl.part was begun with other arguments" in capsys.readouterr().err
+    assert run(capsys, tmp_path, *how) == whole
+    assert [list(ids) for ids in asked] == [[0], [1], [2], [2], [3]]
+    assert not part.exists()
+
+
+def test_a_refused_job_leaves_nothing(tiny, tmp_path, capsys):
+    how = ["generate", "--model", str(tiny[0] / "model"), "--out", str(tmp_path / "o.jsonl")]
+    assert main([*how, "--prompt", "a", "--max-new-tokens", "100000"]) == 2
+    assert list(tmp_path.iterdir()) == []
+    assert "positions" in capsys.readouterr().err
+
+
 def test_chats_with_an_adapter_per_line(tiny, tmp_path, capsys):
     folder, model, loras = tiny
     said = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "who is Ada?"}]
