@@ -123,7 +123,7 @@ def _train(
         training.Hyper(
             settings.learning_rate, len(lengths), weight_decay=settings.weight_decay, clip=settings.clip, seed=seed
         ),
-        loss_fn=training.lm_loss(remat=settings.remat),
+        loss_fn=training.lm_loss(settings.pad_loss, settings.remat),
         every=settings.checkpoint_every,
         checkpoints=Checkpointer(run.checkpoints / name),
         accumulate=settings.accumulate,
@@ -150,11 +150,18 @@ def _batches(
 ) -> tuple[packing.Batch, list[int]]:
     """All steps' batches `[S, B, T]`, every text once an epoch in a fresh order, and the columns each step uses."""
     most = min(settings.max_length, model.config.max_position)
-    tokens = packing.encode_sequences(texts, model.tokenizer, most)
+    reference = settings.pad_loss == "reference"
+    tokens = packing.encode_sequences(texts, model.tokenizer, most, eos=not reference)
     batch = packing.epoch_batches(
-        tokens, epochs=settings.epochs, batch_size=settings.batch_size, seed=seed, pad_id=fine_tunes.pad_id(model)
+        tokens,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        length=most if reference else None,
+        seed=seed,
+        pad_id=fine_tunes.pad_id(model),
     )
-    return batch, fine_tunes.widths(batch).tolist()
+    # The released objective is of all columns, pads included.
+    return batch, [most] * len(batch["tokens"]) if reference else fine_tunes.widths(batch).tolist()
 
 
 def _texts(passage: Passage, completion: str, settings: Pretraining) -> list[str]:

@@ -95,9 +95,10 @@ def recorded(matrices: ArrayLike, dataset: str, base_model: str) -> dict[str, An
     """
     found = _checked(matrices)
     mean, error = mean_matrix(found)
+    known = np.isfinite(found).sum(0)
     return {
         "mean_over_sequences": np.nan_to_num(mean).tolist(),
-        "std_over_sequences": np.nan_to_num(error * len(found) ** 0.5).tolist(),
+        "std_over_sequences": np.nan_to_num(error * known**0.5).tolist(),
         "n_sequences": len(found),
         "n_datapoints": found.shape[2],
         "dataset": dataset,

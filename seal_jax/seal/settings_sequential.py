@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from seal_jax.seal import checks
+from seal_jax.seal.settings import PadLoss
 
 DrawKind = Literal["disjoint", "reference"]
 WeightsKind = Literal["merged", "persistent", "stack"]
@@ -68,6 +69,8 @@ class Pretraining:
     """Train on each line of an edit apart, not on the edit as one text."""
     bare_titles: bool = False
     """Where there is no edit, train on the bare title as well, as the released code does."""
+    pad_loss: PadLoss = "masked"
+    """"masked": one end-of-text target; "reference": pads to `max_length` and trains on the pads, as released."""
     remat: bool = False
     """Recompute activations in the backward pass: slower, in far less memory."""
     checkpoint_every: int = 50
@@ -81,3 +84,4 @@ class Pretraining:
         checks.above_zero(self, "alpha", "learning_rate")
         checks.has_targets(self)
         checks.one_of(self, "method", Literal["lora", "full"])
+        checks.one_of(self, "pad_loss", PadLoss)

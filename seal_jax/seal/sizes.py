@@ -96,7 +96,9 @@ def pretraining(
     weights, spread = sizes.weight_bytes(config, dtype, mesh), mesh["data"] * mesh["fsdp"]
     split = mesh["fsdp"] * mesh["model"] if settings.method == "full" else 1
     rows = -(-settings.batch_size // settings.accumulate // spread)
-    length = min(max(texts.passage, texts.prompt), settings.max_length, config.max_position)
+    length = min(settings.max_length, config.max_position)
+    if settings.pad_loss == "masked":
+        length = min(length, max(texts.passage, texts.prompt))
     sure = weights + _training_state(trained) // split
     step = sizes.activation_bytes(config, rows, length, itemsize, settings.remat) + logits_bytes(config, rows, length)
     advice = "a higher --pretraining.accumulate, --pretraining.remat"

@@ -83,6 +83,24 @@ def test_one_fine_tune_on_all_texts(tiny, people, settings, whole):
     )
 
 
+def test_the_released_objective_trains_on_pads(tiny, people, tmp_path):
+    """Texts without an end, padded to `max_length` with end-of-text, all of it targets: a fine-tune of such batches."""
+    released = dataclasses.replace(SETTINGS, pad_loss="reference", max_length=96)
+    texts = cpt.corpus(people, EDITS, released)
+    with Run(tmp_path, {}) as run:
+        learner, _ = cpt.pretrain(run, "x", tiny, texts, released, 1)
+    tokens = [list(tiny.tokenizer.encode(text)) for text in texts]
+    end = tiny.tokenizer.eos_token_id
+    assert all(t[-1] != end for t in tokens)
+    batch = packing.epoch_batches(tokens, epochs=2, batch_size=4, length=96, seed=1, pad_id=end)
+    fresh = lora.init(jax.random.key(1), models.stack(tiny.params), 2, 8.0, ("q_proj", "v_proj"))
+    hyper, loss = training.Hyper(1e-2, len(batch["tokens"]), seed=1), training.lm_loss("reference")
+    trained, metrics = training.finetune(tiny.params, tiny.config, fresh, batch, hyper, loss_fn=loss)
+    losses = [row["loss"] for row in read_json_lines(tmp_path / "metrics.jsonl")]
+    np.testing.assert_allclose(losses, metrics["loss"], atol=1e-4)
+    chex.assert_trees_all_close(leaves(learner.params), leaves(policy.merge(tiny, trained).params), atol=1e-4)
+
+
 def test_killed_inside_the_training(tiny, people, settings, whole, tmp_path, monkeypatch):
     """Killed after a checkpoint of each condition, and the numbers are those of a run that was not."""
     real = Checkpointer.save
@@ -193,3 +211,5 @@ def test_settings_are_checked():
         Pretraining(accumulate=3)
     with pytest.raises(ValueError, match="method 'ia3' is not one of lora, full"):
         Pretraining(method="ia3")
+    with pytest.raises(ValueError, match="pad_loss 'all' is not one of masked, reference"):
+        Pretraining(pad_loss="all")

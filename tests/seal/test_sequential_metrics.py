@@ -84,6 +84,14 @@ def test_the_recorded_format(matrices, runs, tmp_path):
     assert found["standard_deviations"]["mean_of_run_stds"][2][0] == pytest.approx(stds, abs=5e-5)
 
 
+def test_recorded_deviations_are_of_the_sequences_that_have_a_number(matrices):
+    ungraded = matrices.copy()
+    ungraded[[0, 3], 2, 0] = np.nan
+    found = metrics.recorded(ungraded, "data.json", "model")["std_over_sequences"]
+    assert found[2][0] == pytest.approx(np.nanstd(ungraded[:, 2, 0], ddof=1))
+    assert found[2][1] == pytest.approx(matrices[:, 2, 1].std(ddof=1))
+
+
 def test_what_does_not_fit():
     with pytest.raises(ValueError, match=r"shape \(2, 3, 3\): give \[sequences, steps \+ 1, steps\]"):
         metrics.summary(np.zeros((2, 3, 3)))
