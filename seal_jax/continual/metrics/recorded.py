@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
 import pathlib
+import zipfile
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from seal_jax.continual.metrics.matrix import from_matrix, square
 from seal_jax.data import json_fields
+
+logger = logging.getLogger(__name__)
 
 VECTORS = ("baseline", "single", "joint")
 """What a file may hold beside the matrix, a score for each task; see `from_matrix`."""
@@ -42,14 +46,19 @@ def read_scores(path: pathlib.Path) -> Scores:
     JSON: `{"matrix": [[...], ...], "tasks": [names], "baseline": [...], "single": [...], "joint": [...]}`, of which
     only the matrix has to be there, or the matrix alone; null is not known, and rows may end early. CSV (.csv): a row
     for each task learned and a column for each task, an empty cell is not known; a first row of task names and a first
-    column of row names may be there, and rows named baseline, single and joint are the vectors. Names that are numbers,
+    column of row names may be there, and rows named baseline, single and joint are the vectors; .tsv is the same with
+    tabs. NumPy: the matrix alone (.npy), or arrays by the names of the JSON (.npz). Names that are numbers,
     such as years, are whole ones over 100, or begin with an empty cell before a column of row names. Scores may all
     have a % sign, and are then in percent.
+    A vector that goes beyond 1 beside a matrix that does not, or the other way round, is warned of, as percents and
+    shares.
     Raises ValueError naming the place of what cannot be read; OSError if there is no such file.
     """
     path = path / "result.json" if path.is_dir() else path
+    if path.suffix.lower() in (".npy", ".npz"):
+        return _from_json(_arrays(path), path)
     content = json_fields.read_text(path, "a matrix of scores")
-    if path.suffix.lower() == ".csv":
+    if path.suffix.lower() in (".csv", ".tsv"):
         return _from_csv(content, path)
     return _from_json(json_fields.parse(content, path), path)
 
@@ -67,7 +76,7 @@ def _from_json(loaded: Any, path: pathlib.Path) -> Scores:
 
 
 def _from_csv(content: str, path: pathlib.Path) -> Scores:
-    lines = csv.reader(io.StringIO(content))
+    lines = csv.reader(io.StringIO(content), delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
     table = [(lines.line_num, [cell.strip() for cell in row]) for row in lines if any(cell.strip() for cell in row)]
     names: list[str] = []
     if table and (any(cell and not _is_number(cell) for cell in table[0][1][1:] or table[0][1]) or _numbered(table)):
@@ -103,7 +112,27 @@ def _scores(path: pathlib.Path, rows: list[list[float]], names: list[str], given
     for what, found in {"tasks": names, **given}.items():
         if len(found) != len(matrix):
             raise ValueError(f"{path}: {what} has {len(found)} entries and the matrix {len(matrix)} tasks")
+    for what, found in given.items():
+        _warn_of_units(path, what, matrix, np.array(found))
     return Scores(matrix, names, **{name: np.array(x) for name, x in given.items()})
+
+
+def _warn_of_units(path: pathlib.Path, what: str, matrix: np.ndarray, vector: np.ndarray) -> None:
+    most, other = (np.abs(x[np.isfinite(x)]).max(initial=0.0) for x in (matrix, vector))
+    if (0 < most <= 1 < other) or (0 < other <= 1 < most):
+        logger.warning("%s: the matrix goes up to %g and %s to %g: are both in one unit?", path, most, what, other)
+
+
+def _arrays(path: pathlib.Path) -> Any:
+    """What a NumPy file holds, as JSON would have it."""
+    try:
+        with path.open("rb") as handle:
+            found = np.load(handle)
+            if isinstance(found, np.ndarray):
+                return found.tolist()
+            return {name: found[name].tolist() for name in found.files}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not a NumPy file of numbers: {error}") from None
 
 
 def _numbers(values: Any, where: str) -> list[float]:

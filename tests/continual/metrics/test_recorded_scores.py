@@ -84,3 +84,32 @@ def test_percent_signs(tmp_path, content):
 def test_files_that_hold_no_scores(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=message):
         metrics.read_scores(write(tmp_path / name, content))
+
+
+def test_arrays_and_tables_with_tabs(tmp_path):
+    np.save(tmp_path / "a.npy", np.array(R1))
+    np.savez(tmp_path / "a.npz", matrix=np.array(R1, np.float32), baseline=np.array(BASELINE), tasks=list("abc"))
+    write(tmp_path / "a.tsv", "\ta\tb\nfirst\t.9\t\nsecond\t.7\t.8\n")
+    np.testing.assert_array_equal(metrics.read_scores(tmp_path / "a.npy").matrix, R1)
+    found = metrics.read_scores(tmp_path / "a.npz")
+    assert found.tasks == ["a", "b", "c"]
+    assert found.figures() == pytest.approx(metrics.from_matrix(R1, BASELINE), rel=1e-5)
+    np.testing.assert_equal(metrics.read_scores(tmp_path / "a.tsv").matrix, [[0.9, np.nan], [0.7, 0.8]])
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY", b"0.9,0.1"])
+def test_files_that_are_no_arrays(tmp_path, content):
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.npz: not a NumPy file of numbers"):
+        metrics.read_scores(tmp_path / "a.npz")
+
+
+def test_percents_beside_shares_are_warned_of(tmp_path, caplog):
+    path = tmp_path / "a.json"
+    metrics.read_scores(write(path, {"matrix": R1, "baseline": BASELINE, "single": [0.0, 0.0, 0.0]}))
+    assert not caplog.text
+    metrics.read_scores(write(path, {"matrix": R1, "baseline": [10, 12, 8]}))
+    assert "a.json: the matrix goes up to 0.9 and baseline to 12: are both in one unit?" in caplog.text
+    caplog.clear()
+    metrics.read_scores(write(path, {"matrix": [[90, 1], [80, 85]], "single": [0.9, 0.8]}))
+    assert "and single to 0.9: are both in one unit?" in caplog.text
