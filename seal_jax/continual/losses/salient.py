@@ -51,16 +51,36 @@ def with_weights(
     batch: from `data.packing`, of these sequences or their beginnings, in any order. Raises ValueError for a row that
     is none of them.
     """
-    known = {tuple(s): w for s, w in zip(sequences, weights)}
+    known = _Known(sequences, weights)
     tokens, mask = np.asarray(batch["tokens"]), np.asarray(batch["mask"])
     found = np.zeros(tokens.shape, np.float32)
     for place in np.ndindex(tokens.shape[:-1]):
         row = tuple(tokens[place][mask[place]].tolist())
-        of_row = known.get(row) or next((w for s, w in known.items() if s[: len(row)] == row), None)
+        of_row = known.beginning(row)
         if of_row is None:
-            raise ValueError(f"row {place} of the batch, of {len(row)} tokens, is none of the {len(known)} sequences")
+            count = len(sequences)
+            raise ValueError(f"row {place} of the batch, of {len(row)} tokens, is none of the {count} sequences")
         found[place][mask[place]] = of_row[: len(row)]
     return {**batch, "weights": found}
+
+
+class _Known:
+    """Weights of sequences, found by the whole of one or by its beginning without a search through all of them."""
+
+    def __init__(self, sequences: Sequence[Sequence[int]], weights: Sequence[Sequence[float]]) -> None:
+        self._whole = {tuple(s): w for s, w in zip(sequences, weights)}
+        self._cut: dict[int, dict[tuple[int, ...], Sequence[float]]] = {}
+
+    def beginning(self, row: tuple[int, ...]) -> Sequence[float] | None:
+        """The weights of the sequence that is this row, else of the first that begins with it; None without one."""
+        if row in self._whole:
+            return self._whole[row]
+        if len(row) not in self._cut:
+            cut: dict[tuple[int, ...], Sequence[float]] = {}
+            for sequence, weights in self._whole.items():
+                cut.setdefault(sequence[: len(row)], weights)
+            self._cut[len(row)] = cut
+        return self._cut[len(row)].get(row)
 
 
 class WeightedLoss(NamedTuple):

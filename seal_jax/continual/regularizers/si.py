@@ -50,7 +50,7 @@ def si(
     `omega += max(path, 0) / ((theta - anchor)^2 + xi)`, `anchor = theta`, `path = 0`.
     inner: a whole optimizer, learning rate included, but not one that gathers gradients: `optax.MultiSteps` goes around
     it, `MultiSteps(si(...), n)`, since within it the step would not be that of the gradient that comes in. c: a number
-    or array `[]`; with importances normalised, 20 is a good start for the proximal placement, 0.1 for the coupled one.
+    or array `[]`; with importances normalised, 4 is a good start for the proximal placement.
     xi: damping, above 0. learning_rate: as in `ewc`. placement: see `anchor`; "coupled" gives `inner` the penalty's
     gradient in addition. By default "proximal" with a learning rate and "coupled" without.
     State: `inner`'s and three float32 trees like the parameters. Raises ValueError as `ewc` does, and for `MultiSteps`

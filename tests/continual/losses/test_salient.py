@@ -85,6 +85,24 @@ def test_tokens_of_salient_spans_weigh_more_wherever_packing_puts_them(tokenizer
     assert not found["weights"][~found["mask"]].any()
 
 
+def test_beginnings_of_many_sequences_are_found_without_a_search_through_all():
+    class Token(int):
+        compared = 0
+        __hash__ = int.__hash__
+
+        def __eq__(self, other):
+            Token.compared += 1
+            return int(self) == int(other)
+
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(1, 9, (600, 12))
+    sequences, weights = [[Token(t) for t in row] for row in tokens], rng.uniform(1, 3, tokens.shape).tolist()
+    batch = {"tokens": tokens[:, :10].astype(np.int32), "mask": np.ones((600, 10), bool)}
+    found = losses.with_weights(batch, sequences, weights)
+    np.testing.assert_allclose(found["weights"], np.array(weights)[:, :10], rtol=1e-6)
+    assert Token.compared < 30 * len(sequences)
+
+
 def test_the_loss_is_the_weighted_mean_and_equal_weights_the_plain_one():
     params = jax.tree.map(lambda x: 4 * x, models.init(jax.random.key(0), CONFIG))
     rng, mask = np.random.default_rng(0), np.ones((4, 8), bool)
