@@ -141,9 +141,13 @@ def improve(
 
 
 def _continuation(model: models.Model, prompt: str, completion: str) -> list[int]:
-    """Tokens of the completion as they follow the prompt, where the two tokenise apart from each other."""
-    head, whole = model.tokenizer.encode(prompt), model.tokenizer.encode(prompt + completion)
-    return whole[len(head) :] if whole[: len(head)] == head else model.tokenizer.encode(completion)
+    """Tokens of the completion as they follow the prompt, where the two tokenise apart from each other.
+
+    Where they do not (a prompt that ends in a space), those of the completion by itself: no BOS belongs in the middle.
+    """
+    encode = model.tokenizer.encode
+    head, whole = encode(prompt), encode(prompt + completion)
+    return whole[len(head) :] if whole[: len(head)] == head else encode(completion, add_special_tokens=False)
 
 
 def merge(model: models.Model, adapter: Any) -> models.Model:

@@ -232,13 +232,13 @@ def test_a_policy_that_diverges_is_not_kept(tiny, rows, settings):
 
 
 class Merging:
-    """A tokenizer of characters that joins a pair "ab" into one token."""
+    """A tokenizer of characters that joins a pair "ab" into one token, and begins texts with a BOS."""
 
-    def encode(self, text):
+    def encode(self, text, add_special_tokens=True):
         ids = []
         for c in text:
             ids = [*ids[:-1], 500] if c == "b" and ids[-1:] == [ord("a")] else [*ids, ord(c)]
-        return ids
+        return [1, *ids] if add_special_tokens else ids
 
 
 @pytest.mark.parametrize(
