@@ -21,7 +21,7 @@ class Command:
     """Run the benchmark `benchmarks/NAME.py` of a checkout and print what it measured."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """The file's name without its ending, as "inner_loop"."""
+    """The file's name without its ending, as "inner_loop"; for any other word the names that there are are listed."""
     json: bool = False
     """Print one line of JSON on standard output, and nothing else there."""
 
