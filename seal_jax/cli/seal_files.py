@@ -102,12 +102,13 @@ class Aggregate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Subset:
-    """Write some of a file's passages: those the reference uses, with its seed and order."""
+    """Some of a file's passages: those the reference uses, with its seed and order. Written to --out, or shown."""
 
     data: pathlib.Path
     """Passages: a SQuAD file, or JSON or JSON Lines of {title, context, questions}; other keys are kept."""
-    out: pathlib.Path
-    """The file to write, a JSON list, or with the ending .jsonl an item a line; one that is there is replaced."""
+    out: pathlib.Path | None = None
+    """The file to write, a JSON list, or with the ending .jsonl an item a line; one that is there is replaced. Without
+    it the passages are listed, and with --json printed whole under "passages"."""
     n: int = 0
     """How many; 0 or less is all to the end."""
     seed: int = 42
@@ -120,16 +121,25 @@ class Subset:
     def check(self) -> None:
         """Raise ValueError for arguments out of their range, and an --out that cannot be written."""
         at_least(0, seed=self.seed, start=self.start)
-        _check_out(self.out, self.data)
+        if self.out is not None:
+            _check_out(self.out, self.data)
 
     def __call__(self) -> Report:
         """Read and write."""
         from seal_jax.seal import recorded
 
         found = recorded.subset(self.data, self.n, self.seed, self.start)
+        counts = {"items": len(found.items), "questions": found.questions}
+        if self.out is None:
+            rows = [
+                {"position": self.start + i, "title": item["title"], "questions": len(item["questions"])}
+                for i, item in enumerate(found.items)
+            ]
+            done = f"{len(found.items)} passages with {found.questions} questions; --out FILE writes them"
+            return _report({**counts, "passages": found.items}, found.notes, done)._replace(rows=rows)
         lines = self.out.suffix == ".jsonl"
         write_atomic(self.out, "".join(map(_line, found.items)) if lines else dumps(found.items, indent=2) + "\n")
-        result = {"out": self.out, "items": len(found.items), "questions": found.questions}
+        result = {"out": self.out, **counts}
         done = f"{len(found.items)} passages with {found.questions} questions are in {self.out}"
         return _report(result, found.notes, done)
 

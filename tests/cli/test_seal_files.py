@@ -116,6 +116,13 @@ def test_subset(seal, tmp_path):
     assert [json.loads(line) for line in (tmp_path / "s.jsonl").read_text().splitlines()] == want
     seal("subset", items, "--out", out, "--seed", 1, "--start", 1)
     assert json.loads(out.read_bytes()) == recorded.subset(tmp_path / "in.json", 0, 1, 1).items
+    code, said, _ = seal("subset", items, "--n", 2, "--json")
+    assert (code, json.loads(said)) == (0, {"items": 2, "questions": 2, "passages": want})
+    code, said, _ = seal("subset", items, "--n", 2)
+    assert code == 0
+    assert [line.replace("│", " ").split() for line in said.splitlines() if want[1]["title"] in line] == [
+        ["1", want[1]["title"], "1"]
+    ]
 
 
 @pytest.mark.parametrize(
