@@ -38,8 +38,8 @@ class Metrics:
 
     scores: Annotated[tuple[pathlib.Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The matrix: JSON of {"matrix": [[...]], "tasks", "baseline", "single", "joint"}, of which all but the matrix may
-    be missing; CSV; or the directory of a run. Several, of runs that differ in their seed, give means and standard
-    errors."""
+    be missing; CSV or TSV; .npy, or .npz of the same names; or the directory of a run. Several, of runs that differ in
+    their seed, give means and standard errors."""
     holes: bool = False
     """Take means of the scores that are known; without it, one that is missing on or below the diagonal is an error."""
     json: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -47,6 +48,9 @@ STRENGTHS: dict[str, float] = {
 }
 """Strengths to begin with; the best one depends on the stream and is to be searched for on its validation examples."""
 REMEMBERING = ("replay", "agem", "gem", "der")
+FADING = ("ewc", "online_ewc", "mas", "si")
+"""Those whose importances of earlier tasks `gamma` is about."""
+ANNEAL = 0.25
 MEMORY = 0.03
 """Share of the stream's examples that those keep unless told otherwise."""
 LOGITS = 32
@@ -70,7 +74,7 @@ class Strategy:
     0 the other strategies replay as well."""
     memory_rows: int | None = None
     """Rows of a step from the memory, beside the new ones; by default as many as those."""
-    anneal: float = 0.25
+    anneal: float = ANNEAL
     """Of rec_adam: the share of a task's steps after which half of the gradient counts; 0.5 at most. Before it what was
     learned is recalled, after it the task is learned."""
     gamma: float = 1.0
@@ -100,16 +104,32 @@ class Strategy:
             raise ValueError(f"memory {self.memory}: a share of the stream's examples, 0 to 1")
         if self.strategy in REMEMBERING and self.memory == 0:
             raise ValueError(f"memory {self.memory}: {self.strategy} needs one")
-        if self.strength is not None and not self.strength >= 0:
-            raise ValueError(f"strength {self.strength}: use 0 or more")
+        for name in ("strength", "weight_decay", "clip"):
+            value = getattr(self, name)
+            if value is not None and not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"{name} {value}: use 0 or more")
         if self.strength is not None and self.strategy not in STRENGTHS:
             raise ValueError(f"strength {self.strength}: {self.strategy} has none; {', '.join(STRENGTHS)} have")
         if not 0 < self.anneal <= 0.5:
             raise ValueError(f"anneal {self.anneal}: use more than 0, and 0.5 at most")
         if not 0 < self.gamma <= 1:
             raise ValueError(f"gamma {self.gamma}: use more than 0, and 1 at most")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate {self.learning_rate}: use more than 0")
+        for name in ("learning_rate", "alpha"):
+            value = getattr(self, name)
+            if not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} {value}: use more than 0")
+        self._refuse_unread()
+
+    def _refuse_unread(self) -> None:
+        """Raise ValueError for a setting that this strategy would not read."""
+        if self.strategy == "joint" and self.kept:
+            raise ValueError(f"memory {self.memory}: joint learns all tasks at once and remembers none")
+        if self.memory_rows is not None and not self.kept:
+            raise ValueError(f"memory_rows {self.memory_rows}: {self.strategy} has no memory; give it one with memory")
+        if self.gamma != 1.0 and self.strategy not in FADING:
+            raise ValueError(f"gamma {self.gamma}: {self.strategy} keeps no importance; {', '.join(FADING)} do")
+        if self.anneal != ANNEAL and self.strategy != "rec_adam":
+            raise ValueError(f"anneal {self.anneal}: {self.strategy} anneals nothing; rec_adam does")
 
     @property
     def force(self) -> float:

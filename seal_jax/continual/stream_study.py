@@ -72,7 +72,13 @@ class _Evaluate:
     def of(self, params: Any, task: Task) -> list[list[float]]:
         """What each example scored, a list for each of the task's test sets."""
         adapter = self._finished(params)
-        id = f"{_digest(adapter)}/{task.name}"
+        held = host(adapter)
+        if not all(np.isfinite(x).all() for x in jax.tree.leaves(held)):
+            raise ValueError(
+                f"the adapter holds NaN or infinity where {task.name!r} is scored: the training has diverged, use a "
+                "lower learning rate"
+            )
+        id = f"{_digest(held)}/{task.name}"
         if id in self._kept:
             return self._kept[id]
         attached = adapters.attach(self._model.params, adapter)
@@ -82,9 +88,9 @@ class _Evaluate:
         return self._kept.add(id, [x.tolist() for x in scores])
 
     def in_order(self, stream: Sequence[Task]) -> list[np.ndarray] | None:
-        """For each task `[T, examples]`, after each task; None if some adapters were the same."""
-        stages = list(dict.fromkeys(id.split("/")[0] for id in self._kept))[1:]
-        if len(stages) != len(stream):
+        """For each task `[T + 1, examples]`, before the first and after each; None if some adapters were the same."""
+        stages = list(dict.fromkeys(id.split("/")[0] for id in self._kept))
+        if len(stages) != len(stream) + 1:
             return None
         return [np.array([self._kept[f"{stage}/{task.name}"][0] for stage in stages]) for task in stream]
 
@@ -95,7 +101,7 @@ def _figures(found: Any, stream: Sequence[Task], outcomes: list[np.ndarray] | No
     if outcomes is None:
         intervals = {name: metrics.Interval(value, np.nan, np.nan) for name, value in figures.items()}
     else:
-        intervals = metrics.bootstrap(outcomes, baseline=baseline)
+        intervals = metrics.bootstrap([x[1:] for x in outcomes], baseline=[x[0] for x in outcomes])
     return {
         "matrix": matrix.tolist(),
         "baseline": baseline.tolist(),
@@ -116,6 +122,6 @@ def _ends(losses: np.ndarray) -> dict[str, float]:
 
 def _digest(adapter: Any) -> str:
     digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(host(adapter)):
+    for leaf in jax.tree.leaves(adapter):
         digest.update(np.ascontiguousarray(leaf).tobytes())
     return digest.hexdigest()[:16]

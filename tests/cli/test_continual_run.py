@@ -41,6 +41,7 @@ def test_a_stream_end_to_end(command, tmp_path, capsys):
     assert len(found["matrix"]) == len(found["baseline"]) == 2
     assert found["steps"] == 16
     assert found["losses"]["colours"]["last"] < found["losses"]["colours"]["first"]
+    assert {name: value for name, (value, _, _) in found["intervals"].items()} == pytest.approx(found["metrics"])
     low, high = found["intervals"]["op"][1:]
     assert low <= found["metrics"]["op"] <= high
     assert metrics.from_run(tmp_path / "run")["op"] == pytest.approx(found["metrics"]["op"])
@@ -61,7 +62,8 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("strategy", ["si", "joint"])
 def test_killed_in_the_middle_of_a_task_and_run_again(command, tmp_path, capsys, monkeypatch, strategy):
-    arguments = ["--strategy", strategy, "--memory", "0.5", "--checkpoint-steps", "3", "--test", "2"]
+    arguments = ["--strategy", strategy, "--checkpoint-steps", "3", "--test", "2"]
+    arguments += ["--memory", "0.5"] if strategy == "si" else []
     assert command(*arguments) == 0
     whole = json.loads(capsys.readouterr().out)
     save, at = Checkpointer.save, []
@@ -97,6 +99,7 @@ def test_all_tasks_at_once_by_answering(command, capsys):
         (["--strategy", "naive", "--strength", "3"], "--strength 3.0: naive has none"),
         (["--batch-size", "4", "--accumulate", "3"], "--accumulate 3 does not divide --batch-size 4"),
         (["--epochs", "0"], "--epochs 0: use 1 or more"),
+        (["--strategy", "naive", "--memory-rows", "8"], "--memory-rows 8: naive has no memory"),
     ],
 )
 def test_bad_arguments(command, capsys, arguments, message):

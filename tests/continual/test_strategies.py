@@ -117,7 +117,16 @@ def test_replay_joins_any_other(learned):
         ({"strategy": "ewc", "strength": float("nan")}, "strength nan: use 0 or more"),
         ({"gamma": 0.0}, "gamma 0.0"),
         ({"learning_rate": 0.0}, "learning_rate 0.0: use more than 0"),
+        ({"learning_rate": float("inf")}, "learning_rate inf: use more than 0"),
         ({"rank": 0}, "rank 0: use 1 or more"),
+        ({"alpha": 0.0}, "alpha 0.0: use more than 0"),
+        ({"clip": -1.0}, "clip -1.0: use 0 or more"),
+        ({"weight_decay": float("nan")}, "weight_decay nan: use 0 or more"),
+        ({"strategy": "ewc", "strength": float("inf")}, "strength inf: use 0 or more"),
+        ({"strategy": "joint", "memory": 0.1}, "memory 0.1: joint learns all tasks at once"),
+        ({"strategy": "naive", "memory_rows": 8}, "memory_rows 8: naive has no memory"),
+        ({"strategy": "replay", "gamma": 0.9}, "gamma 0.9: replay keeps no importance; ewc, online_ewc, mas, si do"),
+        ({"strategy": "ewc", "anneal": 0.1}, "anneal 0.1: ewc anneals nothing; rec_adam does"),
     ],
 )
 def test_bad_settings(settings, message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,12 +27,13 @@ def bootstrap(
     outcomes: for each task j an array `[T, n_j]`, `[i, k]` what example k of task j scored after task i was learned; a
     row of NaN is not known. A draw takes n_j examples of each task with replacement, the same
     ones in every row, since a model that is tested twice meets the same examples. vectors: baseline, single, joint of
-    `from_matrix`, taken as they are. The interval is of the examples, not of seeds: of one trained stream.
-    Raises ValueError for outcomes that do not fit.
+    `from_matrix`, either one score for each task, taken as it is, or for each task j an array `[n_j]` of what the same
+    examples scored there, of which a draw takes the same ones too. The interval is of the examples, not of seeds: of
+    one trained stream. Raises ValueError for outcomes that do not fit.
     """
-    checked = _checked(outcomes)
-    value = from_matrix(_means(checked), **vectors)
-    resampled = [from_matrix(r, **vectors) for r in _resampled(checked, draws, seed)]
+    checked, figures = _prepared(outcomes, vectors)
+    value = figures(_means(checked))
+    resampled = [figures(r) for r in _resampled(checked, draws, seed)]
     return {name: _interval(value[name], [found[name] for found in resampled], level) for name in value}
 
 
@@ -49,18 +50,39 @@ def bootstrap_difference(
 
     Both as in `bootstrap`, with the same examples in the same places: each draw takes the same ones of both.
     """
-    one, two = _checked(outcomes), _checked(others)
+    (one, figures), (two, _) = _prepared(outcomes, vectors), _prepared(others, vectors)
     if [x.shape for x in one] != [x.shape for x in two]:
         raise ValueError(f"outcomes of {[x.shape for x in one]} and {[x.shape for x in two]}: not of the same examples")
-    value = _difference(_means(one), _means(two), vectors)
+    value = _difference(figures(_means(one)), figures(_means(two)))
     pairs = zip(_resampled(one, draws, seed), _resampled(two, draws, seed), strict=True)
-    resampled = [_difference(a, b, vectors) for a, b in pairs]
+    resampled = [_difference(figures(a), figures(b)) for a, b in pairs]
     return {name: _interval(value[name], [found[name] for found in resampled], level) for name in value}
 
 
-def _difference(one: np.ndarray, two: np.ndarray, vectors: dict[str, Any]) -> dict[str, float]:
-    first, second = from_matrix(one, **vectors), from_matrix(two, **vectors)
+def _difference(first: dict[str, float], second: dict[str, float]) -> dict[str, float]:
     return {name: first[name] - second[name] for name in first}
+
+
+def _prepared(
+    outcomes: Sequence[ArrayLike], vectors: dict[str, Any]
+) -> tuple[list[np.ndarray], Callable[[np.ndarray], dict[str, float]]]:
+    """For each task `[T + V, n_j]`, below the outcomes those of V vectors that are known by example; and the figures
+    of means over examples, `[T + V, T]`.
+    """
+    checked = _checked(outcomes)
+    count, sizes = len(checked), [x.shape[1:] for x in checked]
+    by_example = {name: x for name, x in vectors.items() if x is not None and any(np.ndim(of) for of in x)}
+    for name, x in by_example.items():
+        shapes = [np.shape(of) for of in x]
+        if shapes != sizes:
+            raise ValueError(f"{name} has {shapes} for examples {sizes}: give what each example of each task scored")
+    fixed = {name: x for name, x in vectors.items() if name not in by_example}
+
+    def figures(means: np.ndarray) -> dict[str, float]:
+        return from_matrix(means[:count], **fixed, **dict(zip(by_example, means[count:], strict=True)))
+
+    below = [[np.asarray(x[task], np.float64) for x in by_example.values()] for task in range(count)]
+    return [np.stack([*x, *rows]) for x, rows in zip(checked, below, strict=True)], figures
 
 
 def _means(outcomes: list[np.ndarray]) -> np.ndarray:

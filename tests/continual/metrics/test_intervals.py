@@ -59,3 +59,19 @@ def test_rows_above_the_diagonal_may_be_unknown():
     found = outcomes([[0.5, 0.5], [0.5, 0.5]], (5, 6))
     found[1][0] = np.nan
     assert np.isfinite(metrics.bootstrap(found, draws=10)["op"]).all()
+
+
+def test_a_draw_takes_the_same_examples_of_a_vector_that_is_known_by_example():
+    """A model that nothing has changed has a forward transfer of 0, example by example."""
+    found = outcomes([[0.5, 0.5], [0.5, 0.5]], (50, 60))
+    before = [found[0][1], found[1][0]]  # the score of task 1 just before it is learned
+    means = [x.mean() for x in before]
+    assert metrics.bootstrap(found, draws=100, baseline=before)["fwt"] == (0, 0, 0)
+    fixed = metrics.bootstrap(found, draws=100, baseline=means)
+    assert fixed["fwt"].low < 0 < fixed["fwt"].high
+    assert fixed["op"] == metrics.bootstrap(found, draws=100, baseline=before)["op"]
+    other = [x - 0.25 for x in found]
+    difference = metrics.bootstrap_difference(found, other, draws=20, baseline=before)
+    assert difference["fwt"] == pytest.approx((0.25, 0.25, 0.25))
+    with pytest.raises(ValueError, match=r"baseline has \[\(50,\), \(5,\)\] for examples"):
+        metrics.bootstrap(found, baseline=[before[0], before[1][:5]])
