@@ -38,10 +38,13 @@ def finished(run: Run, result: Mapping[str, Any], over: str = "passages") -> Rep
         plots.accuracy_per_round(run.dir / "accuracy.png", result, f"SEAL: accuracy on held-out {over}")
     written = [run.dir / "result.json", *([run.dir / "accuracy.png"] if known else [])]
     notes = [f"written: {', '.join(map(str, written))}"]
-    ungraded = sum(entry.get("ungraded", 0) for entry in result.values() if isinstance(entry, Mapping))
-    if ungraded:
-        notes.append(f"{ungraded} answers could not be graded and count neither as right nor as wrong")
+    notes += ungraded(sum(entry.get("ungraded", 0) for entry in result.values() if isinstance(entry, Mapping)))
     return Report(run.finish(result), rows, f"Accuracy by condition, ± one standard error over {over}", notes)
+
+
+def ungraded(count: int) -> list[str]:
+    """The note on answers without a verdict, if there are any."""
+    return [f"{count} answers could not be graded and count neither as right nor as wrong"] if count else []
 
 
 def show(report: Report, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import tyro
 
 from seal_jax.cli.options import RunOptions, at_least, config_of
 from seal_jax.cli.passages import edited_passages, given_edits
-from seal_jax.cli.report import Report
+from seal_jax.cli.report import Report, ungraded
 from seal_jax.cli.settings import InSequence, Pretrained
 from seal_jax.cli.startup import Opened, announce, open_model
 from seal_jax.seal.settings_sequential import Pretraining
@@ -19,6 +19,7 @@ from seal_jax.seal.settings_sequential import Sequential as SequentialSettings
 if TYPE_CHECKING:
     from seal_jax.data.squad import Passage
     from seal_jax.runtime import Run
+    from seal_jax.seal.sequential import Found
 
 UnprefixedPretrained = Annotated[Pretrained, tyro.conf.arg(name="")]
 UnprefixedInSequence = Annotated[InSequence, tyro.conf.arg(name="")]
@@ -75,7 +76,8 @@ class Cpt(RunOptions):
             rows = [{"condition": n, **{c: found[n][k] for c, k in columns.items() if k in found[n]}} for n in names]
             notes = [
                 f"{run.dir / 'result.json'} has the questions gained and lost, {run.dir / 'accuracy.png'} the figure, "
-                f"{run.dir / 'runs'} the verdicts in the reference's format"
+                f"{run.dir / 'runs'} the verdicts in the reference's format",
+                *ungraded(sum(found[n]["ungraded"] for n in names)),
             ]
             return Report(run.finish(found), rows, f"{title}: over questions, and over passages", notes)
 
@@ -111,15 +113,16 @@ class Sequential(RunOptions):
             _announce_sequential(self, opened, [p for s in drawn for p in s])
             model = opened.load(self.dtype)
             found = sequential.run_sequences(run, "sequences", model, drawn, self.settings, self.seed, method_of(of))
-            return _sequential_report(self, run, drawn, found.matrices)
+            return _sequential_report(self, run, drawn, found)
 
 
-def _sequential_report(command: Sequential, run: Run, drawn: list[list[Passage]], matrices: Any) -> Report:
+def _sequential_report(command: Sequential, run: Run, drawn: list[list[Passage]], found: Found) -> Report:
     from seal_jax.runtime import matrix_plots
     from seal_jax.runtime.files import write_json
     from seal_jax.seal import sequential_metrics as metrics
 
-    of, summary = command.sequential, metrics.summary(matrices)
+    of, matrices = command.sequential, found.matrices
+    summary = {**metrics.summary(matrices), "ungraded": found.ungraded}
     mean, stderr = metrics.mean_matrix(matrices)
     each = [{"titles": [p.title for p in of_one], "matrix": m} for of_one, m in zip(drawn, matrices, strict=True)]
     write_json(run.dir / "matrices.json", each)
@@ -138,7 +141,8 @@ def _sequential_report(command: Sequential, run: Run, drawn: list[list[Passage]]
     ]
     notes = [
         f"{run.dir} has result.json, matrices.json (each sequence's), matrix.png, gain_by_age.png, and in runs/ "
-        "the reference's format"
+        "the reference's format",
+        *ungraded(found.ungraded),
     ]
     return Report(run.finish(result), rows, "Mean over sequences, ± one standard error", notes)
 

@@ -30,10 +30,14 @@ from seal_jax.seal.settings import Settings
 
 
 class Found(NamedTuple):
-    """matrices: float64 `[sequences, steps + 1, steps]`, see `sequential_metrics`; edits: `[sequence][step]`."""
+    """matrices: float64 `[sequences, steps + 1, steps]`, see `sequential_metrics`; edits: `[sequence][step]`.
+
+    ungraded: how many verdicts are missing in them, each of a question at a row.
+    """
 
     matrices: np.ndarray
     edits: list[list[str]]
+    ungraded: int
 
 
 def draw(
@@ -120,11 +124,12 @@ def _found(
 ) -> Found:
     count = len(sequences[0])
     matrices = np.full((len(sequences), count + 1, count), np.nan)
+    ungraded = 0
     for matrix, passages, steps in zip(matrices, sequences, rows, strict=True):
-        matrix[0] = [accuracy(before[p]) for p in passages]
-        for r, step in enumerate(steps, start=1):
-            matrix[r, :r] = [accuracy(o) for o in step["outcomes"]]
-    return Found(matrices, [[step["edit"] for step in steps] for steps in rows])
+        for r, outcomes in enumerate([[before[p] for p in passages], *(step["outcomes"] for step in steps)]):
+            matrix[r, : len(outcomes)] = [accuracy(o) for o in outcomes]
+            ungraded += sum(o["correct"].count(None) for o in outcomes)
+    return Found(matrices, [[step["edit"] for step in steps] for steps in rows], ungraded)
 
 
 def accuracy(outcome: Outcome) -> float:

@@ -5,6 +5,7 @@ import json
 
 import jax
 import pytest
+from oracles.chat_server import says
 
 from seal_jax import models
 from seal_jax.cli import main
@@ -88,6 +89,28 @@ def test_continued_pretraining(model, data, tmp_path, capsys):
     assert not (out / "checkpoints").exists()  # each condition is finished
     assert main([*command[:-2], "--completions", "3", "--restart"]) == 2
     assert "has 2 completions, fewer than the 3 of --completions" in capsys.readouterr().err
+
+
+def test_answers_without_a_verdict_are_told(model, data, tmp_path, capsys, serve):
+    """Of one person's answers the grader has no opinion."""
+    unknown = json.loads(data.read_text())[0]["title"]
+    server = serve(lambda body: says("maybe" if unknown in body["messages"][-1]["content"] else "yes"))
+    common = ["--model", model, "--data", str(data), "--answering.grader", "endpoint"]
+    common += ["--answering.endpoint.url", server.url, "--answering.endpoint.model", "m"]
+    told = "answers could not be graded and count neither as right nor as wrong"
+    small = ["--sequences", "2", "--steps", "2", *SMALL, "--inner.method", "full"]
+    assert main(["seal", "sequential", *common, "--out", str(tmp_path / "s"), *small]) == 0
+    missing = json.loads((tmp_path / "s/result.json").read_text())["ungraded"]
+    rows = json.loads((tmp_path / "s/stages/sequences/steps.json").read_text())["value"]
+    rows = [[o["correct"] for step in steps for o in step["outcomes"]] for steps in rows]
+    rows.append([o["correct"] for o in json.loads((tmp_path / "s/stages/sequences/base.json").read_text())["value"]])
+    assert missing == sum(verdicts.count(None) for of in rows for verdicts in of) >= 6
+    assert f"{missing} {told}" in capsys.readouterr().out
+    small = ["--pretraining.rank", "2", "--pretraining.epochs", "1", "--edits.count", "1", *SHORT]
+    assert main(["seal", "cpt", *common, "--out", str(tmp_path / "c"), *small]) == 0
+    found = json.loads((tmp_path / "c/result.json").read_text())
+    missing = sum(found[name]["ungraded"] for name in ("base", "passage_only", "edits"))
+    assert f"{missing} {told}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
