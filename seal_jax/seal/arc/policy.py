@@ -15,7 +15,7 @@ from seal_jax import generation, models
 from seal_jax.data.arc import Task
 from seal_jax.seal.arc.edits import parse_edit
 from seal_jax.seal.arc.schema import GROUPS, STRATEGIES, EditConfig, Refused
-from seal_jax.seal.arc.texts import Texts, task_number
+from seal_jax.seal.arc.texts import Texts, check_ids, task_number
 from seal_jax.seal.arc.trials import Trial, admitted
 from seal_jax.seal.inner_loop import Memory, Store
 
@@ -41,8 +41,9 @@ def write_edits(
 
     What then still is none stays as it is, Refused. A draw depends on (seed, task, number of the edit, attempt) alone.
     What `store` already holds, by "task/edit/attempt", is not drawn again. on_progress: called with the number of
-    edits that are settled. Raises ValueError naming a task whose prompt fills the context.
+    edits that are settled. Raises ValueError naming a task whose prompt fills the context, and for two tasks of one id.
     """
+    check_ids(tasks)
     store = Memory() if store is None else store
     edits = texts.settings.edits
     encoded = [_encoded(task, texts) for task in tasks]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from seal_jax.seal.arc.settings import Prediction
 from seal_jax.seal.arc.texts import Posed
 from seal_jax.seal.arc.vote import Prediction as Vote
 from seal_jax.seal.arc.vote import vote
+from seal_jax.seal.inner_loop import Memory, Store
 
 Outcome = dict[str, Any]
 """What became of one task, plain JSON data:
@@ -23,26 +24,47 @@ the larger share of right cells of the two attempts (0 for a grid of another siz
 "queries": how many were asked, "read": how many answers were grids."""
 
 
-def answer(model: models.Model, posed: Sequence[Posed], how: Prediction) -> list[list[str]]:
-    """The model's own answers to the queries of every task, in order."""
+def answer(
+    model: models.Model,
+    posed: Sequence[Posed],
+    how: Prediction,
+    names: Sequence[str],
+    store: Store | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> list[list[str]]:
+    """The model's own answers to the queries of every task, in order.
+
+    names: of the tasks. An answer is kept in `store` as "name/query"; queries are decoded together in the same way
+    whatever is there already. on_progress: called with the number of tasks whose last answer is there.
+    """
+    store = Memory() if store is None else store
     flat = [(t, q) for t, one in enumerate(posed) for q in range(len(one.prompts))]
     # Queries of similar length together: a batch is as long as its longest row.
     flat.sort(key=lambda tq: (len(posed[tq[0]].prompts[tq[1]]), tq))
     params = models.unroll(model.params)
-    found = [[""] * len(one.prompts) for one in posed]
+    left = [len(one.prompts) for one in posed]
+    if on_progress and 0 in left:
+        on_progress(left.count(0))
     for start in range(0, len(flat), how.rows):
         chunk = flat[start : start + how.rows]
-        out = generation.generate(
-            params,
-            model.config,
-            [posed[t].prompts[q] for t, q in chunk],
-            None,
-            max_new_tokens=[posed[t].limits[q] for t, q in chunk],
-            tokenizer=model.tokenizer,
-        )
-        for (t, q), text in zip(chunk, out.texts or ()):
-            found[t][q] = text
-    return found
+        ids = [f"{names[t]}/{q}" for t, q in chunk]
+        if any(id not in store for id in ids):
+            out = generation.generate(
+                params,
+                model.config,
+                [posed[t].prompts[q] for t, q in chunk],
+                None,
+                max_new_tokens=[posed[t].limits[q] for t, q in chunk],
+                tokenizer=model.tokenizer,
+            )
+            for id, text in zip(ids, out.texts or ()):
+                if id not in store:
+                    store.add(id, text)
+        for t, _ in chunk:
+            left[t] -= 1
+        if on_progress:
+            on_progress(sum(left[t] == 0 for t in {t for t, _ in chunk}))
+    return [[store[f"{name}/{q}"] for q in range(len(one.prompts))] for name, one in zip(names, posed)]
 
 
 def answer_adapted(model: models.Model, adapters: Any, posed: Sequence[Posed], how: Prediction) -> list[list[str]]:

@@ -30,9 +30,11 @@ def footprint(
     mesh: Mapping[str, int] = sizes.ONE_DEVICE,
 ) -> sizes.Footprint:
     """The sizes of a run with these settings, reckoned as those of SEAL on passages; mesh: devices on each axis."""
-    ttt, edits = settings.ttt, settings.edits
-    # Augmentation doubles sides, and so lengths at least; a query is as long as a sequence, and its answer follows.
-    length = min(2 * found.passage, ttt.max_length, config.max_position)
+    ttt, edits, prediction = settings.ttt, settings.edits, settings.prediction
+    # Augmentation doubles both sides of a grid at the most, and so makes four times as many cells.
+    length = min(4 * found.passage, ttt.max_length, config.max_position)
+    # A query is about as long as a sequence without its answer, and room for the longest answer follows it.
+    asked = min(found.passage + prediction.max_new_tokens, prediction.length(config.max_position))
     alike = passages.Settings(
         edits=passages.Edits(count=edits.count, max_new_tokens=edits.max_new_tokens, rows=edits.rows),
         inner=passages.Inner(
@@ -44,10 +46,11 @@ def footprint(
             remat=ttt.remat,
             at_once=ttt.at_once,
         ),
-        answering=passages.Answering(max_new_tokens=min(length, config.max_position)),
+        answering=passages.Answering(max_new_tokens=asked),
         policy=settings.policy,
         seeds=1,
     )
-    of = sizes.footprint(config, alike, dtype, found._replace(passage=length), mesh)
+    at_once = found._replace(passage=length, questions=min(found.questions, prediction.rows))
+    of = sizes.footprint(config, alike, dtype, at_once, mesh)
     needs = [need._replace(advice=need.advice.replace("--inner.", "--ttt.")) for need in of.needs]
     return of._replace(needs=needs)

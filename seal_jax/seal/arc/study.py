@@ -19,7 +19,7 @@ from seal_jax.seal.arc import policy
 from seal_jax.seal.arc.policy import Written
 from seal_jax.seal.arc.predict import Outcome
 from seal_jax.seal.arc.schema import STRATEGIES, EditConfig, Refused
-from seal_jax.seal.arc.texts import Texts
+from seal_jax.seal.arc.texts import Texts, check_ids
 from seal_jax.seal.arc.trials import Trial, ask, run_trials
 
 EVALUATION_SEED = 2_000
@@ -52,8 +52,8 @@ def study(
     "round_1", ... train the untrained model, so the learner is that of "round_0" and only the edits are others.
     Also "differences" between them, paired by task, the reports of the rounds, and seconds by stage. A round that left
     the policy as it was has the evaluation of the round before. Rounds may hold the same tasks; their edits are then
-    drawn with other seeds. Raises ValueError for tasks that are in a round and in `test`, or whose prompts do not fit
-    the context.
+    drawn with other seeds. Raises ValueError for tasks that are in a round and in `test`, for two tasks of one id in
+    one of them, and for tasks whose prompts do not fit the context.
     """
     _check_disjoint(train, test)
     found: dict[str, Evaluation] = {
@@ -236,7 +236,7 @@ def _asked(
 ) -> Evaluation:
     def compute() -> list[Outcome]:
         with progress(name, len(tasks)) as advance:
-            return ask(model, tasks, texts, augmented, advance)
+            return ask(model, tasks, texts, augmented, run.items(name), advance)
 
     return summary([[outcome] for outcome in run.stage(name, compute)])
 
@@ -278,6 +278,8 @@ def _check_disjoint(train: Sequence[Sequence[Task]], test: Sequence[Task]) -> No
     held_out = {task.demos: task.id for task in test}
     if len(held_out) < len(test):
         raise ValueError("the test tasks are not all different")
+    for tasks in (test, *train):
+        check_ids(tasks)
     for number, tasks in enumerate(train, start=1):
         both = [task.id for task in tasks if task.demos in held_out]
         if both:

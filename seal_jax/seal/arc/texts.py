@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -181,6 +181,14 @@ class Texts:
 
     def _continued(self, tail: str) -> list[int]:
         return list(self.tokenizer.encode(tail, add_special_tokens=False))
+
+
+def check_ids(tasks: Iterable[Task]) -> None:
+    """ValueError if two different tasks have one id: what comes of a task is kept, and found again, by its id."""
+    known: dict[str, Task] = {}
+    for task in tasks:
+        if known.setdefault(task.id, task) != task:
+            raise ValueError(f"two different tasks have the id {task.id!r}; results are kept by id, give each its own")
 
 
 def task_number(task: Task) -> int:

@@ -14,7 +14,7 @@ from seal_jax.seal.arc import predict, ttt
 from seal_jax.seal.arc.edits import limit_steps
 from seal_jax.seal.arc.predict import Outcome
 from seal_jax.seal.arc.schema import EditConfig, Refused
-from seal_jax.seal.arc.texts import Posed, Texts
+from seal_jax.seal.arc.texts import Posed, Texts, check_ids
 from seal_jax.seal.inner_loop import Memory, Store
 
 
@@ -39,8 +39,9 @@ def run_trials(
     "refused": why the edit was not tried, or None.
     Trials of one task and equal edits are one fine-tune. What `store` already holds, by a trial's `key`, is not run
     again; groups are formed from all trials, so that a resumed run computes what an uninterrupted one would have.
-    on_progress: called with the number of trials finished.
+    on_progress: called with the number of trials finished. Raises ValueError for two tasks of one id.
     """
+    check_ids(trial.task for trial in trials)
     store = Memory() if store is None else store
     by_key: dict[str, list[int]] = {}
     for i, trial in enumerate(trials):
@@ -119,12 +120,16 @@ def ask(
     tasks: Sequence[Task],
     texts: Texts,
     augmented: bool = True,
+    store: Store | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[Outcome]:
-    """The unadapted model's outcome on every task: augmented prediction, or each test posed once as it stands."""
+    """The unadapted model's outcome on every task: augmented prediction, or each test posed once as it stands.
+
+    Answers that `store` already holds, by "task/query", are not asked for again. on_progress: called with the number of
+    tasks that are answered. Raises ValueError for two tasks of one id.
+    """
+    check_ids(tasks)
     how = texts.settings.prediction
     posed = [texts.queries(task, augmented) for task in tasks]
-    answers = predict.answer(model, posed, how)
-    if on_progress:
-        on_progress(len(tasks))
+    answers = predict.answer(model, posed, how, [task.id for task in tasks], store, on_progress)
     return [predict.judge(t, p, a, how, single=not augmented) for t, p, a in zip(tasks, posed, answers)]

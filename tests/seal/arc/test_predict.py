@@ -1,6 +1,7 @@
 """Answers turned back, voted and scored; queries that fit; trials that go wrong."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import micro_arc
 import numpy as np
@@ -10,7 +11,7 @@ from micro_arc import SEED, SETTINGS, edit, task
 from seal_jax.data.arc import Example, Task, grid_text
 from seal_jax.data.arc.augment import apply
 from seal_jax.data.arc.grids import flip, rotate, transpose
-from seal_jax.seal.arc import predict, trials
+from seal_jax.seal.arc import policy, predict, study, trials
 from seal_jax.seal.arc.schema import Refused
 from seal_jax.seal.arc.texts import Posed, Texts
 from seal_jax.seal.arc.trials import Trial
@@ -155,6 +156,44 @@ def test_no_epochs_are_the_model_itself(arc_model, arc_texts, tried):
     [alone] = trials.ask(arc_model, [task(0)], arc_texts)
     assert {k: tried[1][1][k] for k in alone} == alone
     assert alone["queries"] == 8
+
+
+def test_a_resumed_run_asks_what_is_missing(arc_model, arc_texts, monkeypatch):
+    """Two queries at once: what is there already is kept, a batch with a gap is decoded whole, progress is in tasks."""
+    how = dataclasses.replace(arc_texts.settings.prediction, rows=2)
+    posed = [arc_texts.queries(task(n)) for n in range(2)] + [Posed([], [], [], [])]
+    names, decoded = ["a", "b", "c"], []
+    generate = lambda *args, **_: decoded.append(args[2]) or SimpleNamespace(texts=[str(ids) for ids in args[2]])  # noqa: E731
+    monkeypatch.setattr(predict.generation, "generate", generate)
+    store, progress = Memory(), []
+    found = predict.answer(arc_model, posed, how, names, store, progress.append)
+    assert found == [[str(ids) for ids in one.prompts] for one in posed]
+    assert (len(decoded), sum(progress)) == (8, 3)
+    partly = Memory()
+    for name, one in zip(names, posed):
+        for q in range(len(one.prompts)):
+            if (name, q) != ("b", 3):
+                partly.add(f"{name}/{q}", "kept")
+    decoded.clear()
+    again = predict.answer(arc_model, posed, how, names, partly)
+    [batch] = decoded
+    assert posed[1].prompts[3] in batch
+    assert len(batch) == 2
+    assert again == [["kept"] * 8, [*["kept"] * 3, str(posed[1].prompts[3]), *["kept"] * 4], []]
+
+
+def test_two_tasks_of_one_id_are_refused(arc_model, arc_texts):
+    """Results are kept by id: without this the second task would silently have those of the first."""
+    one, other = task(0), task(1)._replace(id="task0")
+    for call in (
+        lambda: trials.run_trials(arc_model, [Trial(one, edit()), Trial(other, edit())], arc_texts),
+        lambda: trials.ask(arc_model, [one, other], arc_texts),
+        lambda: policy.write_edits(arc_model, [one, other], arc_texts, 1, SEED),
+        lambda: study._check_disjoint([[one, other]], [task(5)]),
+        lambda: study._check_disjoint([], [one, other]),
+    ):
+        with pytest.raises(ValueError, match="two different tasks have the id 'task0'"):
+            call()
 
 
 def test_a_resumed_run_trains_what_is_missing(arc_model, any_rate, tried, monkeypatch):
