@@ -83,6 +83,8 @@ class Asking:
             raise ValueError("--frame and --prefix are of texts that a base model continues: leave out --chat")
         if self.system is not None and not self.chat:
             raise ValueError("--system is a message of a chat: give --chat too")
+        if "" in self.stop:
+            raise ValueError("--stop '': an empty string is in every text; leave it out")
 
     @property
     def files(self) -> dict[str, pathlib.Path | None]:

@@ -122,6 +122,7 @@ def test_datasets(tmp_path, config, tokenizer, monkeypatch):
         ({"prompts": "p", "frame": "{prompt}", "chat": True}, "leave out --chat"),
         ({"prompts": "p", "system": "s"}, "give --chat too"),
         ({"prompts": "p", "limit": -1}, "--limit -1"),
+        ({"prompts": "p", "stop": ("",)}, "--stop '': an empty string is in every text"),
     ],
 )
 def test_what_does_not_go_together(given, message):
