@@ -57,7 +57,7 @@ def _ours(folder: str, work: Work, micro_batch: int) -> Callable[[], Any]:
     import jax
     import jax.numpy as jnp
 
-    from benchmarks._reinforce_ours import Ours
+    from benchmarks._reinforce_ours import Ours  # here: what a process does not measure it does not load
     from seal_jax import models
 
     config, params, _ = models.from_pretrained(folder, dtype="float32")

@@ -21,14 +21,14 @@ from typing import Any
 
 import jax
 
-from benchmarks import _measure, _reinforce_ours, _svf_adapt, _svf_gpu, _svf_passes
+from benchmarks import _measure, _reinforce, _svf_adapt, _svf_gpu, _svf_passes
 from benchmarks._reinforce_work import SIZES, Work, config_of
 from seal_jax import models
 from seal_jax.adapters import svf
 
 PARTS = ("compose", "batch", "passes", "reinforce")
 # What `make bench` is held to on two cores: the reference's seconds over ours, by size, and our bytes over theirs.
-GOALS = {"reinforce_time": _reinforce_ours.GOALS, "reinforce_memory": _reinforce_ours.MEMORY_GOAL}
+GOALS = {"reinforce_time": _reinforce.GOALS, "reinforce_memory": _reinforce.MEMORY_GOAL}
 
 
 def run(
@@ -52,7 +52,7 @@ def run(
     if "passes" in only:
         result["passes"] = _svf_passes.measure(problems)
     if "reinforce" in only:
-        result["reinforce"] = _reinforce_ours.measure(sizes, rounds, work, peaks=work is None)
+        result["reinforce"] = _reinforce.measure(sizes, rounds, work, peaks=work is None)
     return result
 
 

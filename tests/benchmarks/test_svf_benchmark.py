@@ -1,5 +1,8 @@
 """The SVF benchmark at a tiny size: what is compared gives equal results, and every number is there."""
 
+import pathlib
+import re
+
 import pytest
 
 from benchmarks import _svf_gpu, svf
@@ -31,3 +34,18 @@ def test_the_part_for_a_gpu_runs_on_a_small_model():
     assert found["batch"]["experts"] == 8
     with pytest.raises(RuntimeError, match="--gpu needs a GPU"):
         _svf_gpu.measure(platform="gpu")
+
+
+def test_imports_of_what_is_compared_go_one_way():
+    files = {path.stem: path.read_text(encoding="utf-8") for path in pathlib.Path(svf.__file__).parent.glob("*.py")}
+    waiting = {name: _imported(text) & files.keys() for name, text in files.items()}
+    assert "_reinforce_ours" in waiting["_reinforce_peak"]
+    while free := [name for name, others in waiting.items() if not others & waiting.keys()]:
+        waiting = {name: others for name, others in waiting.items() if name not in free}
+    assert not waiting, "these import one another"
+
+
+def _imported(text):
+    """Names in the lines that import from `benchmarks`, inside of functions as well."""
+    lines = [line for line in text.split("\n") if re.match(r"\s*(from|import) benchmarks\b", line)]
+    return set(re.findall(r"\w+", " ".join(lines)))

@@ -161,9 +161,7 @@ def test_a_dataset_by_name(monkeypatch):
     assert [config for _, config in asked] == list(math.CONFIGS)
     assert len(math.load("someone/copy:algebra")["test"]) == 1
     assert asked[-1] == ("someone/copy", "algebra")
-    with pytest.raises(
-        ValueError, match=r"'me/it' is no file or .* cannot reach it, offline mode is on .*; give"
-    ):
+    with pytest.raises(ValueError, match=r"'me/it' is no file or .* cannot reach it, offline mode is on .*; give"):
         math.load("me/it:gone")
 
 

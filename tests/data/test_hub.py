@@ -55,9 +55,7 @@ def test_a_hub_out_of_reach_is_told_at_once(online):
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
     online(address)  # nothing listens there any more
     start = time.monotonic()
-    with pytest.raises(
-        ValueError, match=f"'nobody/nothing' is no .*, {address} does not answer .*refused.*; give"
-    ):
+    with pytest.raises(ValueError, match=f"'nobody/nothing' is no .*, {address} does not answer .*refused.*; give"):
         gsm8k.load("nobody/nothing")
     assert time.monotonic() - start < 10  # the client's own retries take 23 s for a file
     assert offline() == (False, False)
