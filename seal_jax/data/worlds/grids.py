@@ -24,8 +24,8 @@ def tasks(split: str, count: int, seed: int = 0, start: int = 0, side: int = SID
 
     split: a name of SPLITS ("pretraining", "train", "dev", "test", "others"); no rule and no composition is in two of
     them. seed: other tasks of the same rules. side: of the square grids, 3 to 30. demos: demonstrations, besides one
-    test. A task is a function of split, seed, number, side and demos alone; its id is "SPLIT/RULE/NUMBER" ("-SEED" if
-    not 0).
+    test. A task is a function of split, seed, number, side and demos alone; its id is "SPLIT/RULE/NUMBER", and then
+    "-SEED", "-sideSIDE", "-demosDEMOS" for those that are not the usual ones, so that no two tasks have one id.
 
     Raises ValueError for an unknown split and for numbers out of range.
     """
@@ -37,7 +37,8 @@ def tasks(split: str, count: int, seed: int = 0, start: int = 0, side: int = SID
     for number in range(start, start + count):
         rng = np.random.default_rng([seed, zlib.crc32(split.encode()), number])
         name = SPLITS[split][number % len(SPLITS[split])]
-        suffix = f"-{seed}" if seed else ""
+        others = (("", seed, 0), ("side", side, SIDE), ("demos", demos, DEMOS))
+        suffix = "".join(f"-{what}{value}" for what, value, usual in others if value != usual)
         made.append(task(rule(name), rng, f"{split}/{name}/{number}{suffix}", side, demos))
     return made
 

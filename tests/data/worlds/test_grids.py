@@ -42,6 +42,8 @@ def test_tasks_are_a_function_of_their_number():
     assert whole != grids.tasks("test", 6, seed=1)
     assert {t.id for t in whole}.isdisjoint(t.id for t in grids.tasks("test", 6, seed=1))
     assert len({t.id for t in whole}) == 6
+    others = [t for demos in (2, 5) for side in (3, 4) for t in grids.tasks("test", 6, side=side, demos=demos)]
+    assert len({t.id for t in (*whole, *others)}) == 30  # results are kept by id
     assert hash(whole[0]) == hash(grids.tasks("test", 1)[0])
 
 
