@@ -51,7 +51,7 @@ def draw(
     """
     needed = sequences * steps if kind == "disjoint" else steps
     if len(passages) < needed:
-        hint = '; or let sequences share passages with draw="reference"' if kind == "disjoint" else ""
+        hint = '; or let sequences share passages with the draw "reference"' if kind == "disjoint" else ""
         raise ValueError(
             f"{len(passages)} passages for {sequences} sequences of {steps}: {needed} are needed; "
             f"use fewer sequences or steps{hint}"
