@@ -143,11 +143,15 @@ def improve(
 def _continuation(model: models.Model, prompt: str, completion: str) -> list[int]:
     """Tokens of the completion as they follow the prompt, where the two tokenise apart from each other.
 
-    Where they do not (a prompt that ends in a space), those of the completion by itself: no BOS belongs in the middle.
+    Where they do not (a prompt that ends in a space), those it has at the beginning of a line: in the middle of a text
+    belongs no BOS, and no space that some tokenizers put before whatever they are given.
     """
     encode = model.tokenizer.encode
     head, whole = encode(prompt), encode(prompt + completion)
-    return whole[len(head) :] if whole[: len(head)] == head else encode(completion, add_special_tokens=False)
+    if whole[: len(head)] == head:
+        return whole[len(head) :]
+    start, line = (encode(text, add_special_tokens=False) for text in ("\n", f"\n{completion}"))
+    return line[len(start) :] if line[: len(start)] == start else encode(completion, add_special_tokens=False)
 
 
 def merge(model: models.Model, adapter: Any) -> models.Model:

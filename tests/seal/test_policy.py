@@ -1,6 +1,7 @@
 """Writing edits: draws that depend on nothing else; training the policy: the adapter alone, and merged exactly."""
 
 import dataclasses
+import re
 
 import chex
 import jax
@@ -248,6 +249,19 @@ class Merging:
 def test_the_continuation_is_what_follows_the_prompt(tiny, prompt, completion, wanted):
     model = tiny._replace(tokenizer=Merging())
     assert policy._continuation(model, prompt, completion) == [ord(c) for c in wanted]
+
+
+class Spaced:
+    """A tokenizer of characters that joins a space to the letter after it, and puts a space before every text."""
+
+    def encode(self, text, add_special_tokens=True):
+        return ["<s>"] * add_special_tokens + re.findall(r" ?\S|\s", f" {text}")
+
+
+def test_no_second_space_is_learnt_after_a_prompt_that_ends_in_one(tiny):
+    model = tiny._replace(tokenizer=Spaced())
+    continuation = policy._continuation(model, "Question 1: ", "Who is it?")
+    assert "".join([*model.tokenizer.encode("Question 1: "), *continuation]) == "<s> Question 1: Who is it?"
 
 
 def test_continuations_of_the_worlds_tokenizer(tiny, rows):
