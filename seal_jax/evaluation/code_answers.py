@@ -155,7 +155,14 @@ def humaneval_program(prompt: str, code: str, test: str, entry_point: str) -> Pr
     whole = re.search(rf"^(?:async\s+)?def\s+{re.escape(entry_point)}\s*\(", code, re.MULTILINE)
     helpers = prompt[: _start(prompt, entry_point)]
     checks = f"{_trusted(helpers)}\n{test}\ncheck({entry_point})\n"
-    return Program(f"{helpers}\n{code}" if whole else prompt + code, checks, (entry_point,))
+    return Program(f"{helpers}\n{code}" if whole else prompt + _body(prompt, code), checks, (entry_point,))
+
+
+def _body(prompt: str, code: str) -> str:
+    """The code, with the first of its spaces back: Llama 2's tokenizer and Mistral's leave it out of a text."""
+    last = prompt.rstrip().rpartition("\n")[2]
+    depth, found = (len(line) - len(line.lstrip(" ")) for line in (last, code))
+    return f" {code}" if found == depth - 1 else code
 
 
 def _trusted(text: str) -> str:

@@ -172,6 +172,10 @@ def test_programs_pass_and_fail_as_they_should():
             False,
         ),
         "a body": (humaneval_program(PROMPT, "    return twice(sum(xs))\n", CHECK, "f"), True),
+        "a body less its first space": (
+            humaneval_program(PROMPT, "   y = sum(xs)\n    return twice(y)", CHECK, "f"),
+            True,
+        ),
         "a wrong body": (humaneval_program(PROMPT, "    return sum(xs)\n", CHECK, "f"), False),
         "a whole function": (
             humaneval_program(PROMPT, "def f(xs: List[int]):\n    return twice(sum(xs))", CHECK, "f"),
