@@ -122,11 +122,12 @@ def _child(one: Explored, node: int, slot: int, before: list[int], committed: bo
 
 
 def _judged(tree: Tree, node: int, tokenizer: Any) -> str:
-    """The text after the prompt that a node was judged by; nothing where texts were not kept."""
-    if not len(tree.shown):
+    """The text after the prompt that a node was judged by; nothing where texts were not kept or nothing is said yet."""
+    tokens = tree.shown[node] if len(tree.shown) else tree.shown
+    tokens = tokens[tokens != NONE]
+    if not tokens.size:
         return ""
-    tokens = tree.shown[node]
-    said = _text(_piece(tokenizer, (), tokens[tokens != NONE].tolist()))
+    said = _text(_piece(tokenizer, (), tokens.tolist()))
     return f"<div class=judged><q>{said}</q> <small>{_value('judged', float(tree.verdict[node]))}</small></div>"
 
 

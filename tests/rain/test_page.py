@@ -106,6 +106,11 @@ def test_what_the_judge_was_shown_unfolds():
     assert f"{leaf}&lt;/script&gt;é</q> <small><span class=bad>judged -0.50</span></small></div></details>" in shown
     assert shown.count("class=judged") == 6
     assert "class=judged" not in page([tree_of(FIRST)], TOKENIZER)
+    unsaid = tree_of(FIRST, judged=True)
+    unsaid.shown[unsaid.root] = trees.NONE
+    assert page([unsaid], TOKENIZER).count("class=judged") == count(FIRST) - 1, (
+        "the root is judged before anything is said"
+    )
 
 
 def test_text_is_never_markup_and_nothing_is_loaded(small):
