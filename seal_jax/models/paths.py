@@ -10,6 +10,8 @@ from seal_jax.models.errors import CheckpointError
 
 _TOKENIZER_PATTERNS = ("*token*", "vocab*", "merges*", "*.jinja", "*.tiktoken")
 
+_UNREAD = ("special_tokens_map_file",)  # where its author's was, as GPT-NeoX's and Pythia's tell; nothing opens it
+
 
 def is_file_name(name: Any) -> TypeGuard[str]:
     """Whether `name` is a string that can name a file in a directory: one path component that encodes."""
@@ -56,7 +58,8 @@ def check_tokenizer(folder: Path) -> None:
         raise CheckpointError(f"{settings}: holds a {type(values).__name__}; expected a JSON object")
     if values.get("auto_map"):
         raise CheckpointError(f"{settings}: auto_map names code to run; expected a tokenizer of transformers' own")
-    for field, value in values.items():
+    for field in (name for name in values if name not in _UNREAD):
+        value = values[field]
         named = value if isinstance(value, list) else [value]
         if field.endswith(("_file", "_files")) and not all(n is None or is_file_name(n) for n in named):
             raise CheckpointError(f"{settings}: {field}={value!r} is not the name of a file beside it")

@@ -243,6 +243,14 @@ def test_malformed_tokenizer_is_one_clear_error(with_tokenizer, tmp_path, damage
     refused(folder, [])
 
 
+def test_where_an_author_s_special_tokens_were_is_not_asked(with_tokenizer, tmp_path):
+    folder = shutil.copytree(with_tokenizer, tmp_path / "model")
+    changed_json(
+        "tokenizer_config.json", lambda v: v.update(special_tokens_map_file="/home/a/special_tokens_map.json")
+    )(folder)
+    assert models.from_pretrained(folder).tokenizer.encode("Ada")  # as EleutherAI's checkpoints come
+
+
 WRONG = [None, True, -1, 0, 1.5, 10**400, float("nan"), "x", "\ud800", [], [None], {}, {"a": {}}, [[1]]]
 
 
