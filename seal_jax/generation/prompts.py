@@ -10,6 +10,8 @@ import numpy as np
 from seal_jax.generation.checks import check_prompt, check_prompts
 from seal_jax.models import Config
 
+_DATE = "26 Jul 2024"  # the templates' own default: a prompt, and what was trained on it, is the same on any day
+
 Prompt: TypeAlias = str | Sequence[int] | Sequence[Mapping[str, Any]]  # text, token ids, or messages
 
 
@@ -30,7 +32,8 @@ def encode(
 
     A string is tokenised with the tokenizer's own special tokens; one that begins with the BOS is not given a second
     one. A list of messages, `{"role", "content"}` each, becomes text by the tokenizer's chat template, up to where the
-    answer begins (or, without `answer`, the end of the last message). where: put before "prompt 3" in messages.
+    answer begins (or, without `answer`, the end of the last message), with 26 July 2024 for the date where the template
+    states today's, as Llama 3.2's does. where: put before "prompt 3" in messages.
 
     Raises ValueError, naming the row, for a string or messages without a tokenizer, messages without a chat template or
     which it refuses, an empty prompt or a token outside the vocabulary; and for what is no list of prompts.
@@ -79,7 +82,7 @@ def _from_chat(name: str, messages: Any, tokenizer: Any, answer: bool) -> list[i
 
     try:
         return tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=answer, tokenize=True, return_dict=False
+            list(messages), add_generation_prompt=answer, tokenize=True, return_dict=False, date_string=_DATE
         )
     except TemplateError as error:
         raise ValueError(f"{name}: the tokenizer's chat template refuses the messages: {error}") from None

@@ -49,6 +49,12 @@ def test_messages_become_the_prompt_of_an_answer(tokenizer):
     assert words(context) == "<s> <system> be brief </system>"
 
 
+def test_a_prompt_is_the_same_on_any_day(tokenizer, monkeypatch):
+    dated = "{{ 'you' if date_string is defined else strftime_now('%d %b %Y') }}"  # as in Llama 3.2's
+    monkeypatch.setattr(tokenizer, "chat_template", dated)
+    assert words(*encode([ASKED], CONFIG, tokenizer)) == "you"
+
+
 def test_text_that_has_its_bos_gets_no_second_one(tokenizer):
     templated = tokenizer.apply_chat_template(ASKED, add_generation_prompt=True, tokenize=False)
     text, chat = encode([templated, ASKED], CONFIG, tokenizer)
