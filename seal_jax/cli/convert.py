@@ -54,6 +54,11 @@ class Command:
         if occupied(self.dst):
             raise ValueError(f"{self.dst} exists and is not an empty directory; choose another DST")
         for path in self.adapter:
+            if path.is_file():
+                raise ValueError(
+                    f"{path} is a file: --adapter takes a LoRA adapter in the PEFT layout, a directory. An expert that "
+                    "`svf train` wrote is merged in Python (docs/checkpoints.md)"
+                )
             if path.is_dir() and self.dst.resolve().is_relative_to(path.resolve()):
                 raise ValueError(f"DST {self.dst} is inside of --adapter {path}; choose another DST")
 

@@ -148,6 +148,7 @@ def test_an_adapter_that_holds_a_copy_of_the_head(made, params, tmp_path, capsys
         (["--adapter", "{one}", "--adapter", "{one}", "--to", "peft"], "rename one of them"),
         (["--adapter", "{root}/model", "--to", "peft"], "holds no adapters"),
         (["--adapter", "{root}/none", "--merge"], "none"),
+        (["--adapter", "{root}/model/config.json", "--merge"], "config.json is a file: --adapter takes a LoRA adapter"),
         (["--dtype", "int8"], "int8"),
     ],
 )
