@@ -7,6 +7,9 @@ from pathlib import Path
 
 from seal_jax.models.errors import CheckpointError
 
+# The same weights once more, in their authors' own layout, as Mistral's and Llama's repositories have them.
+_TWICE = ("consolidated*", "original/*")
+
 
 def local_folder(path: str | Path, patterns: Sequence[str]) -> Path:
     """`path` where it is a directory, else a snapshot of the hub repository of that name.
@@ -21,7 +24,7 @@ def local_folder(path: str | Path, patterns: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(str(path), allow_patterns=list(patterns)))
+        return Path(snapshot_download(str(path), allow_patterns=list(patterns), ignore_patterns=list(_TWICE)))
     except Exception as error:
         message = f"{path}: no such directory, and no hub name that can be fetched ({type(error).__name__}: {error})"
         raise CheckpointError(message) from error

@@ -123,9 +123,12 @@ def test_fill_makes_what_the_checkpoint_lacks(params, tmp_path):
 def test_hub_name_is_fetched_without_code_or_pickles(params, tmp_path, monkeypatch):
     models.save_pretrained(tmp_path, CONFIG, params)
     calls = []
+    twice = ("consolidated.safetensors", "original/consolidated.00.safetensors", "original/params.json")
 
-    def snapshot_download(name, allow_patterns):
+    def snapshot_download(name, allow_patterns, ignore_patterns):
         calls.append((name, allow_patterns))
+        assert all(any(fnmatch.fnmatch(f, p) for p in ignore_patterns) for f in twice)
+        assert not any(fnmatch.fnmatch("model-00001-of-00002.safetensors", p) for p in ignore_patterns)
         return str(tmp_path)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
