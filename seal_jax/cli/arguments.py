@@ -66,6 +66,9 @@ def _unchecked() -> ConstructorRegistry:
 
 
 def _made(kind: Any, values: dict[str, Any]) -> Any:
+    if "stop" in values:  # strings, in which a shell has no easy way to write a line end
+        texts = (text.replace("\\n", "\n").replace("\\t", "\t") for text in values["stop"])
+        values = {**values, "stop": tuple(texts)}
     made = object.__new__(kind)
     for name, value in values.items():
         object.__setattr__(made, name, value)

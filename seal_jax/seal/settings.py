@@ -41,7 +41,7 @@ class Edits:
     chat: bool = False
     """Ask in the tokenizer's chat form."""
     stop: tuple[str, ...] = ()
-    """Strings that end an edit and are not part of it."""
+    """Strings that end an edit and are not part of it. On the command line \\n in them is a line end, \\t a tab."""
     rows: int = 32
     """Edits written at once."""
 
@@ -107,7 +107,7 @@ class Answering:
     max_new_tokens: int = 64
     """Most tokens of an answer."""
     stop: tuple[str, ...] = ()
-    """Strings that end an answer and are not part of it."""
+    """Strings that end an answer and are not part of it. On the command line \\n in them is a line end, \\t a tab."""
     rule: Rule = "recall"
     """When an answer is right: the gold answer's words are in it to 67 % ("recall"), 50 % ("recall_half"), 100 %
     ("recall_all"), or as one piece ("contained"), or are the whole answer ("exact")."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import pytest
 import tyro
 
-from seal_jax.cli import arguments, main
+from seal_jax.cli import arguments, main, seal
 from seal_jax.cli.options import RunOptions, config_of
 from seal_jax.evaluation.endpoint import Endpoint
 
@@ -95,6 +95,13 @@ class Inner:
 class Probe(RunOptions):
     inner: Annotated[Inner, tyro.conf.arg(name="")] = Inner()
     unused: tyro.conf.Fixed[Endpoint] = ELSEWHERE
+
+
+@pytest.mark.parametrize("group", ["edits", "answering"])
+def test_line_ends_in_stop_strings(group, tmp_path):
+    asked = ["--model", "m", "--data", "d", "--out", str(tmp_path), f"--{group}.stop", r"\n\n", r"a\tb", "\n"]
+    made = arguments.parse(seal.Command, "seal", "", ["evaluate", *asked])
+    assert getattr(made.settings, group).stop == ("\n\n", "a\tb", "\n")
 
 
 def test_settings_of_a_run_are_what_has_an_effect(tmp_path):

@@ -259,9 +259,9 @@ class Spaced:
 
 
 def test_no_second_space_is_learnt_after_a_prompt_that_ends_in_one(tiny):
-    model = tiny._replace(tokenizer=Spaced())
-    continuation = policy._continuation(model, "Question 1: ", "Who is it?")
-    assert "".join([*model.tokenizer.encode("Question 1: "), *continuation]) == "<s> Question 1: Who is it?"
+    prompt, tokenizer = "Question 1: ", Spaced()
+    continuation = policy._continuation(tiny._replace(tokenizer=tokenizer), prompt, "Who is it?")
+    assert "".join(map(str, [*tokenizer.encode(prompt), *continuation])) == "<s> Question 1: Who is it?"
 
 
 def test_continuations_of_the_worlds_tokenizer(tiny, rows):
