@@ -41,8 +41,8 @@ class Arguments:
 
 def main(args: Arguments) -> None:
     """Run the study, write result.json and the figures, print the tables."""
-    settings = demo.Settings(seeds=args.seeds, test=args.test)
-    with Run(args.out, {**dataclasses.asdict(args), "settings": settings}, args.restart) as run:
+    settings = settings_of(args)
+    with opened(args, settings) as run:
         model = models.from_pretrained(skills.CHECKPOINT)
         bases = {"tuned_copy": lambda: tuned_copy(run, model, args.tuned_steps)}
         bases["other_seed"] = lambda: other_seed(run.checkpoints / "other_seed", args.other_steps)
@@ -50,6 +50,16 @@ def main(args: Arguments) -> None:
     draw(args.out, result)
     for title, rows in demo.tables(result).items():
         table(rows, title)
+
+
+def settings_of(args: Arguments) -> demo.Settings:
+    """The study's settings."""
+    return demo.Settings(seeds=args.seeds, test=args.test)
+
+
+def opened(args: Arguments, settings: demo.Settings) -> Run:
+    """The study's run: begun, or as it was left, for what is asked of its experts later too."""
+    return Run(args.out, {**dataclasses.asdict(args), "settings": settings}, args.restart)
 
 
 def tuned_copy(run: Run, model: models.Model, steps: int) -> models.Model:

@@ -22,7 +22,6 @@ from experiments import transformer2
 from seal_jax import models
 from seal_jax.adapters import Adapter
 from seal_jax.adapters.scales import scales
-from seal_jax.runtime import Run
 from seal_jax.runtime.logging import table
 from seal_jax.transformer2 import cem, demo, skills
 from seal_jax.transformer2.mixing import mix_experts
@@ -68,8 +67,9 @@ def floors(args: Arguments) -> list[dict[str, Any]]:
 
 def by_hand(args: Arguments) -> list[dict[str, Any]]:
     """Right answers to sums, and the largest factor of a singular value, by seed, mixture and what is mixed."""
-    settings = demo.Settings()
-    with Run(args.study, {**dataclasses.asdict(transformer2.Arguments(out=args.study)), "settings": settings}) as run:
+    study = transformer2.Arguments(out=args.study)
+    settings = transformer2.settings_of(study)
+    with transformer2.opened(study, settings) as run:
         parts = demo.Parts(run, models.from_pretrained(skills.CHECKPOINT), settings)
         trained = parts.trained("svf_reward", settings.arms["svf_reward"])
     factors, rows = parts.factors_of(settings.arms["svf_reward"]) or {}, []

@@ -42,9 +42,9 @@ def main(args: Arguments) -> dict[str, Any]:
     """Write result.json (numbers by name, seed and draw), print both tables. ValueError without a further draw."""
     if args.draws < 1:
         raise ValueError(f"--draws {args.draws}: use 1 or more")
-    settings, searched = demo.Settings(), {"study": args.study, "searches": SEARCHES}
-    config = {**dataclasses.asdict(transformer2.Arguments(out=args.study)), "settings": settings}
-    with Run(args.study, config) as studied, Run(args.out, searched, args.restart) as run:
+    study, searched = transformer2.Arguments(out=args.study), {"study": args.study, "searches": SEARCHES}
+    settings = transformer2.settings_of(study)
+    with transformer2.opened(study, settings) as studied, Run(args.out, searched, args.restart) as run:
         parts = demo.Parts(studied, models.from_pretrained(skills.CHECKPOINT), settings)
         found = by_draw(parts, run, args.draws)
         accuracy = {n: [[np.mean(x["verdicts"][n]) for x in own] for own in found] for n in found[0][0]["verdicts"]}

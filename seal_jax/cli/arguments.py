@@ -35,6 +35,11 @@ def parse(command: Any, name: str, description: str, arguments: Sequence[str]) -
     return made
 
 
+def unescaped(text: str) -> str:
+    """The text with \\n and \\t as the line ends and tabs that a shell has no easy way to write."""
+    return text.replace("\\n", "\n").replace("\\t", "\t")
+
+
 def without_fixed(settings: Any, plain: dict[str, Any]) -> dict[str, Any]:
     """`plain`, which is `files.to_plain(settings)`, less the fields that are marked `tyro.conf.Fixed`, at any depth."""
     kept = {}
@@ -66,9 +71,8 @@ def _unchecked() -> ConstructorRegistry:
 
 
 def _made(kind: Any, values: dict[str, Any]) -> Any:
-    if "stop" in values:  # strings, in which a shell has no easy way to write a line end
-        texts = (text.replace("\\n", "\n").replace("\\t", "\t") for text in values["stop"])
-        values = {**values, "stop": tuple(texts)}
+    if "stop" in values:
+        values = {**values, "stop": tuple(map(unescaped, values["stop"]))}
     made = object.__new__(kind)
     for name, value in values.items():
         object.__setattr__(made, name, value)

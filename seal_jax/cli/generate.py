@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tyro
 
+from seal_jax.cli.arguments import unescaped
 from seal_jax.cli.kept_rows import KeptRows
 from seal_jax.cli.options import Dtype, at_least, check_mesh_text, file_sha256
 from seal_jax.cli.prompt_file import Asked, read_prompts
@@ -192,7 +193,7 @@ def _prepared(command: Command, asked: list[Asked], model: Model) -> _Job:
     encoded = encode([_prompt(command, a.prompt) for a in asked], model.config, model.tokenizer)
     row_limits(command.max_new_tokens, encoded, model.config)
     how: dict[str, Any] = {name: getattr(command, name) for name in OPTIONS}
-    how["stop"] = [text.replace("\\n", "\n").replace("\\t", "\t") for text in command.stop]
+    how["stop"] = [*map(unescaped, command.stop)]
     used = [command.adapter if a.adapter == "" else a.adapter for a in asked]
     folders = list(dict.fromkeys(folder for folder in used if folder is not None))
     mesh = mesh_of(model.params)

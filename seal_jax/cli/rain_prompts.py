@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tyro
 
+from seal_jax.cli.arguments import unescaped
 from seal_jax.cli.options import at_least
 from seal_jax.cli.prompt_file import read_prompts
 
@@ -97,7 +98,7 @@ class Asking:
     def ends(self) -> list[str]:
         """The strings that end a text."""
         own = DATASETS[_name(self)].stop if self.data and not self.chat and self.frame is None else ()
-        return [*own, *map(_escaped, self.stop)]
+        return [*own, *map(unescaped, self.stop)]
 
 
 class Prompts(NamedTuple):
@@ -165,7 +166,7 @@ def _full(asking: Asking, prompt: Any, prefix: str) -> Any:
         system = [] if asking.system is None else [{"role": "system", "content": asking.system}]
         return [*system, {"role": "user", "content": prompt}]
     own = DATASETS[_name(asking)].frame if asking.data else FIELD
-    return prefix + (own if asking.frame is None else _escaped(asking.frame)).replace(FIELD, prompt)
+    return prefix + (own if asking.frame is None else unescaped(asking.frame)).replace(FIELD, prompt)
 
 
 def _unsaid(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -182,7 +183,3 @@ def _same(first: Sequence[int], second: Sequence[int]) -> int:
 
 def _name(asking: Asking) -> str:
     return (asking.data or "").partition("=")[0]
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\n", "\n").replace("\\t", "\t")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from seal_jax.cli.arguments import unescaped
 from seal_jax.cli.options import Dtype, at_least, check_mesh_text
 from seal_jax.cli.prompt_file import Asked, read_prompts
 from seal_jax.cli.report import Report
@@ -101,7 +102,7 @@ def _served(command: ServeBatch, asked: Sequence[Asked], ready: Ready, bank: Exp
 
     prompts = [_prompt(command, one.prompt) for one in asked]
     which = _chosen(command, asked, ready, bank, prompts)
-    stop = [text.replace("\\n", "\n").replace("\\t", "\t") for text in command.stop]
+    stop = [*map(unescaped, command.stop)]
     rows: list[dict[str, Any]] = []
     with progress("serve", len(asked)) as advance:
         for start in range(0, len(asked), command.batch_size):

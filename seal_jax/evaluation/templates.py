@@ -19,6 +19,8 @@ import re
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+from seal_jax.data.chat import DATE
+
 PROMPTS = pathlib.Path(__file__).parent / "prompts"
 _WORD = re.compile(r"(\{+)(\w+)(\}+)")
 _ROLE = re.compile(r"^\[(system|user)\]$", re.MULTILINE)
@@ -142,8 +144,7 @@ def chat(tokenizer: Any, system: str, user: str) -> str:
 def _formatted(tokenizer: Any, turns: Turns) -> str:
     from jinja2 import TemplateError
 
-    # Llama's format states the date, today's if it is not told; a prompt should be the same on any day.
-    how = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False, "date_string": "26 Jul 2024"}
+    how = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False, "date_string": DATE}
     try:
         return tokenizer.apply_chat_template(turns.messages(), **how)
     except TemplateError as error:

@@ -7,10 +7,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from seal_jax.data.chat import DATE
 from seal_jax.generation.checks import check_prompt, check_prompts
 from seal_jax.models import Config
-
-_DATE = "26 Jul 2024"  # the templates' own default: a prompt, and what was trained on it, is the same on any day
 
 Prompt: TypeAlias = str | Sequence[int] | Sequence[Mapping[str, Any]]  # text, token ids, or messages
 
@@ -82,7 +81,7 @@ def _from_chat(name: str, messages: Any, tokenizer: Any, answer: bool) -> list[i
 
     try:
         return tokenizer.apply_chat_template(
-            list(messages), add_generation_prompt=answer, tokenize=True, return_dict=False, date_string=_DATE
+            list(messages), add_generation_prompt=answer, tokenize=True, return_dict=False, date_string=DATE
         )
     except TemplateError as error:
         raise ValueError(f"{name}: the tokenizer's chat template refuses the messages: {error}") from None
